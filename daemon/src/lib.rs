@@ -1,0 +1,7 @@
+//! Library of the daemon: all host I/O of Trimtab. The pure decisions are in trimtab-policy, the journal in trimtab-store.
+//!
+//! Inside this crate: `sensors`, `actuators` see `libvirt`'s trait and policy types, never each other; `dbus` sees
+//! `handle`, never `libvirt`; only `run` and `control_loop` read a clock (tests/ checks these rules).
+
+pub mod handle;
+pub mod libvirt;

@@ -1,0 +1,47 @@
+//! The two MPI libraries that trimtab-bench is built with.
+//!
+//! Each gets its own build directory: the bindings are made from the library's headers. May not: install anything.
+
+use crate::workspace;
+use std::process::Command;
+
+/// An MPI library as Debian installs it beside others.
+pub(crate) struct Library {
+    /// For people.
+    pub(crate) name: &'static str,
+    /// Its compiler wrapper.
+    compiler: &'static str,
+    /// Its launcher.
+    launcher: &'static str,
+    /// Directory below target/.
+    dir: &'static str,
+}
+
+/// Open MPI first: it is the distributions' default.
+pub(crate) const LIBRARIES: [Library; 2] = [
+    Library { name: "Open MPI", compiler: "mpicc.openmpi", launcher: "mpirun.openmpi", dir: "openmpi" },
+    Library { name: "MPICH", compiler: "mpicc.mpich", launcher: "mpirun.mpich", dir: "mpich" },
+];
+
+impl Library {
+    /// Why it cannot be used here.
+    pub(crate) fn usable(&self) -> Result<(), String> {
+        let absent: Vec<&str> =
+            [self.compiler, self.launcher].into_iter().filter(|name| !workspace::in_path(name)).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{} not in PATH; `cargo xtask setup mpi` installs it", absent.join(" and ")))
+    }
+
+    /// Build with it, and run what is built with its launcher.
+    pub(crate) fn apply(&self, command: &mut Command) {
+        command
+            .env("MPICC", self.compiler)
+            .env("TRIMTAB_MPIRUN", self.launcher)
+            .env("CARGO_TARGET_DIR", workspace::target_dir().join(self.dir))
+            // Ignored by the other library; Open MPI refuses to start as root without.
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    }
+}

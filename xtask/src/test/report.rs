@@ -1,0 +1,138 @@
+//! Counts of tests, read from what libtest prints.
+//!
+//! libtest has no word for "could not run": a test here that cannot prints a line `skipped: WHY` and returns. With
+//! `--show-output` that line stands under `---- NAME stdout ----`. May not: run anything.
+
+use std::fmt;
+
+/// Tests and checks counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Ran and succeeded.
+    pub(crate) passed: usize,
+    /// Ran and failed, or could not be built.
+    pub(crate) failed: usize,
+    /// Could not run: name and why.
+    pub(crate) skipped: Vec<(String, String)>,
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len())
+    }
+}
+
+impl Totals {
+    /// One check.
+    pub(crate) fn count(&mut self, ok: bool) {
+        if ok { self.passed += 1 } else { self.failed += 1 }
+    }
+
+    /// Add another count to this one.
+    pub(crate) fn add(&mut self, other: Totals) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+    }
+
+    /// Count what one or more test programs printed; `ok` is their common exit status.
+    pub(crate) fn read(&mut self, text: &str, ok: bool) {
+        let mut here = Totals::default();
+        let mut section = None;
+        let mut gave_up = 0;
+        for line in text.lines() {
+            if let Some(result) = line.strip_prefix("test result: ") {
+                here.passed += number_before(result, " passed");
+                here.failed += number_before(result, " failed");
+                section = None;
+            } else if let Some(name) = heading(line) {
+                section = Some(name);
+            } else if let Some((name, why)) = ignored(line) {
+                here.skipped.push((name.to_owned(), why.to_owned()));
+            } else if let (Some(name), Some(why)) = (section, line.strip_prefix("skipped: ")) {
+                here.skipped.push((name.to_owned(), why.to_owned()));
+                gave_up += 1;
+                section = None;
+            }
+        }
+        // To libtest those have passed.
+        here.passed = here.passed.saturating_sub(gave_up);
+        if !ok && here.failed == 0 {
+            // Not built, or ended before it could say so.
+            here.failed = 1;
+        }
+        self.add(here);
+    }
+}
+
+/// `---- NAME stdout ----`.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+}
+
+/// `test NAME ... ignored, WHY`.
+fn ignored(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
+    Some((name, rest.strip_prefix(", ").unwrap_or("marked #[ignore]")))
+}
+
+fn number_before(text: &str, word: &str) -> usize {
+    let Some(end) = text.find(word) else { return 0 };
+    let digits = text[..end].rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, ok: bool) -> Totals {
+        let mut totals = Totals::default();
+        totals.read(text, ok);
+        totals
+    }
+
+    const SHOWN: &str = "\
+running 3 tests
+test a ... ok
+test b ... ok
+test c ... ignored, needs a moon
+
+successes:
+
+---- a stdout ----
+skipped: no root
+
+---- b stdout ----
+some words
+
+successes:
+    a
+    b
+
+test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+    #[test]
+    fn skipped_tests_are_not_passed_ones() {
+        let totals = read(SHOWN, true);
+        assert_eq!((totals.passed, totals.failed), (1, 0));
+        let skipped = [("c".into(), "needs a moon".into()), ("a".into(), "no root".into())];
+        assert_eq!(totals.skipped, skipped);
+        assert_eq!(totals.to_string(), "1 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn several_programs_add_up() {
+        let two = "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\n\
+                   test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured\n";
+        let totals = read(two, false);
+        assert_eq!((totals.passed, totals.failed), (19, 3));
+    }
+
+    #[test]
+    fn a_program_that_died_or_was_not_built_failed() {
+        assert_eq!(read("error: could not compile", false).failed, 1);
+        assert_eq!(read("running 1 test\n", false).failed, 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! One transaction: a batch of rows into the file.
+
+use crate::pending::Pending;
+use crate::rows::SampleRow;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+/// Writes the batch, all or nothing. Decisions, notes and lessons reach the medium before this returns (a power loss must
+/// not take the line that says what was done last); samples and originals reach the kernel, which is enough against the
+/// death of the process: originals do not outlive the host's memory anyway, and a sample is not worth a flush.
+pub(crate) fn batch(conn: &mut Connection, batch: &Pending) -> rusqlite::Result<()> {
+    let durable = !(batch.decisions.is_empty() && batch.lessons.is_empty() && batch.notes.is_empty());
+    conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    meta(&tx, batch)?;
+    decisions(&tx, batch)?;
+    originals(&tx, batch)?;
+    lessons_and_notes(&tx, batch)?;
+    samples(&tx, batch.samples.iter())?;
+    tx.commit()
+}
+
+fn meta(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    for (key, value) in &batch.meta {
+        tx.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value])?;
+    }
+    Ok(())
+}
+
+fn decisions(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO decisions(id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, \
+         after, verdict, outcome, closed_ms, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?;
+    for row in batch.decisions.values() {
+        put.execute(params![
+            row.id as i64,
+            row.time_ms,
+            row.guest,
+            row.guest_name,
+            row.knob,
+            row.changes,
+            row.why,
+            row.profile,
+            row.expected,
+            row.before,
+            row.after,
+            row.verdict,
+            row.outcome,
+            row.closed_ms,
+            row.checksum(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn originals(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO originals(guest, knob, guest_name, pid, value, ours, sum) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let mut delete = tx.prepare_cached("DELETE FROM originals WHERE guest = ?1 AND knob = ?2")?;
+    for ((guest, knob), row) in &batch.originals {
+        match row {
+            Some(row) => {
+                let values =
+                    params![guest, knob, row.guest_name, row.pid, row.value, row.ours, row.checksum()];
+                put.execute(values)?
+            }
+            None => delete.execute(params![guest, knob])?,
+        };
+    }
+    Ok(())
+}
+
+fn lessons_and_notes(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO lessons(profile, recipe, tried, kept, mean_gain, failures, last_ms) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for row in batch.lessons.values() {
+        put.execute(params![
+            row.profile,
+            row.recipe,
+            row.tried,
+            row.kept,
+            row.mean_gain,
+            row.failures,
+            row.last_ms
+        ])?;
+    }
+    let mut put = tx.prepare_cached("INSERT INTO notes(time_ms, guest, text) VALUES(?1, ?2, ?3)")?;
+    for row in &batch.notes {
+        put.execute(params![row.time_ms, row.guest, row.text])?;
+    }
+    Ok(())
+}
+
+fn samples<'a>(tx: &Transaction<'_>, rows: impl Iterator<Item = &'a SampleRow>) -> rusqlite::Result<()> {
+    let mut number = tx.prepare_cached(
+        "INSERT INTO guests(uuid, name, last_ms) VALUES(?1, ?2, ?3) \
+         ON CONFLICT(uuid) DO UPDATE SET name = excluded.name, last_ms = max(last_ms, excluded.last_ms) RETURNING n",
+    )?;
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO samples(time_ms, guest, cpu_milli, delay_permille, read_kib, write_kib, speed_permille) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for row in rows {
+        let guest: i64 =
+            number.query_row(params![row.guest, row.guest_name, row.time_ms], |row| row.get(0))?;
+        put.execute(params![
+            row.time_ms,
+            guest,
+            packed(row.cpu_cores, 1e3),
+            packed(row.run_delay, 1e3),
+            packed(row.read_bps, 1.0 / 1024.0),
+            packed(row.write_bps, 1.0 / 1024.0),
+            packed(row.speed, 1e3),
+        ])?;
+    }
+    Ok(())
+}
+
+/// SQLite stores small integers in one to four bytes, a float always in eight.
+fn packed(value: Option<f64>, scale: f64) -> Option<i64> {
+    value.filter(|value| value.is_finite()).map(|value| (value * scale).round() as i64)
+}

@@ -1,0 +1,95 @@
+//! Keeps the file within its size: old samples go first, then old notes and old closed decisions.
+
+use crate::file;
+use rusqlite::{Connection, params};
+
+/// Rows deleted in one step, so that no transaction is long or large.
+const SAMPLES_STEP: i64 = 4096;
+const OTHERS_STEP: i64 = 128;
+/// More pages than a transaction may have wanted when it was refused.
+const BATCH_PAGES: i64 = 512;
+/// Decisions and notes that are kept whatever their age or the size.
+const KEPT: i64 = 100;
+/// Pages given back to the file system in one step.
+const VACUUM_STEP: i64 = 1024;
+const DAY_MS: i64 = 86_400_000;
+
+/// How long rows are kept, in days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    pub(crate) samples_days: u32,
+    pub(crate) decisions_days: u32,
+}
+
+/// Prunes by age, then by size, then gives free pages back. Each step is a transaction of its own; cheap when there is
+/// nothing to do.
+pub(crate) fn run(conn: &Connection, max_bytes: u64, keep: Retention, now_ms: i64) -> rusqlite::Result<()> {
+    by_age(conn, keep, now_ms)?;
+    let max_pages = file::max_pages(max_bytes);
+    if used_pages(conn)? > max_pages / 10 * 9 {
+        while used_pages(conn)? > max_pages / 100 * 85 && shrink(conn)? {}
+    }
+    let free = number(conn, "freelist_count")?;
+    if free > number(conn, "page_count")? / 10 {
+        // The pragma works one page a step and reports each as a row.
+        let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({})", free.min(VACUUM_STEP)))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    // A file larger than a limit that was lowered could not be given the limit when it was opened.
+    conn.pragma_update_and_check(None, "max_page_count", max_pages, |_| Ok(()))?;
+    Ok(())
+}
+
+/// Makes room at once, because SQLite says that there is none: at the file's own limit like `run`, on a full disk (where
+/// deleted rows leave pages to be used again) at the cost of samples only. Whether anything could be deleted.
+pub(crate) fn make_room(conn: &Connection) -> rusqlite::Result<bool> {
+    let at_limit = number(conn, "page_count")? + BATCH_PAGES >= number(conn, "max_page_count")?;
+    if at_limit { shrink(conn) } else { Ok(samples(conn, i64::MAX)? > 0) }
+}
+
+fn shrink(conn: &Connection) -> rusqlite::Result<bool> {
+    if samples(conn, i64::MAX)? > 0 {
+        return Ok(true);
+    }
+    Ok(decisions(conn, i64::MAX)? + notes(conn, i64::MAX)? > 0)
+}
+
+fn by_age(conn: &Connection, keep: Retention, now_ms: i64) -> rusqlite::Result<()> {
+    let before = |days: u32| now_ms.saturating_sub(i64::from(days) * DAY_MS);
+    samples(conn, before(keep.samples_days))?;
+    decisions(conn, before(keep.decisions_days))?;
+    notes(conn, before(keep.decisions_days))?;
+    Ok(())
+}
+
+fn samples(conn: &Connection, before_ms: i64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM samples WHERE (time_ms, guest) IN \
+               (SELECT time_ms, guest FROM samples WHERE time_ms < ?1 ORDER BY time_ms LIMIT ?2)";
+    let deleted = conn.execute(sql, params![before_ms, SAMPLES_STEP])?;
+    if deleted > 0 {
+        let sql = "DELETE FROM guests WHERE last_ms < coalesce((SELECT min(time_ms) FROM samples), ?1)";
+        conn.execute(sql, [i64::MAX])?;
+    }
+    Ok(deleted)
+}
+
+fn decisions(conn: &Connection, before_ms: i64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE time_ms < ?1 AND verdict <> 'pending' \
+               AND id <= (SELECT max(id) FROM decisions) - ?2 ORDER BY id LIMIT ?3)";
+    conn.execute(sql, params![before_ms, KEPT, OTHERS_STEP])
+}
+
+fn notes(conn: &Connection, before_ms: i64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM notes WHERE id IN (SELECT id FROM notes WHERE time_ms < ?1 \
+               AND id <= (SELECT max(id) FROM notes) - ?2 ORDER BY id LIMIT ?3)";
+    conn.execute(sql, params![before_ms, KEPT, OTHERS_STEP])
+}
+
+fn used_pages(conn: &Connection) -> rusqlite::Result<i64> {
+    Ok(number(conn, "page_count")? - number(conn, "freelist_count")?)
+}
+
+fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, pragma, |row| row.get(0))
+}

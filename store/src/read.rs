@@ -1,0 +1,247 @@
+//! Queries. What is still waiting in memory counts as written: a decision can be explained before the disk has it.
+
+use crate::error::StoreError;
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, PENDING, SampleRow};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Which decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecisionFilter {
+    /// Only those for the good of this guest, or that turned one of its knobs (UUID text).
+    pub guest: Option<String>,
+    /// Only those made at or after this time.
+    pub since_ms: Option<i64>,
+    /// At most so many; 0 means all.
+    pub limit: u32,
+}
+
+impl DecisionFilter {
+    fn takes(&self, row: &DecisionRow) -> bool {
+        self.guest.as_ref().is_none_or(|guest| row.guest == *guest || row.changes.contains(guest.as_str()))
+            && self.since_ms.is_none_or(|since| row.time_ms >= since)
+    }
+    fn limit(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit as usize }
+    }
+}
+
+/// The journal as it is now, to be asked from within [`crate::Store::read`].
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) file: &'a Path,
+    /// Decisions that are not written yet.
+    pub(crate) waiting: &'a BTreeMap<u64, DecisionRow>,
+}
+
+const DECISION: &str = "SELECT id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, after, \
+                        verdict, outcome, closed_ms, sum FROM decisions";
+
+impl Reader<'_> {
+    fn fail(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+        let file = self.file.to_owned();
+        move |source| match source {
+            rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
+                StoreError::Damaged { file, what: what.to_string() }
+            }
+            source => StoreError::Sqlite { file, action, source },
+        }
+    }
+
+    /// Decisions, newest first.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<DecisionRow>, StoreError> {
+        let written = decisions(self.conn, filter).map_err(self.fail("read decisions"))?;
+        let mut rows: BTreeMap<u64, DecisionRow> = written.into_iter().map(|row| (row.id, row)).collect();
+        rows.extend(
+            self.waiting.iter().filter(|(_, row)| filter.takes(row)).map(|(id, row)| (*id, row.clone())),
+        );
+        Ok(rows.into_values().rev().take(filter.limit()).collect())
+    }
+
+    /// One decision.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn decision(&self, id: u64) -> Result<Option<DecisionRow>, StoreError> {
+        if let Some(row) = self.waiting.get(&id) {
+            return Ok(Some(row.clone()));
+        }
+        let sql = format!("{DECISION} WHERE id = ?1");
+        let row = self.conn.query_row(&sql, [id as i64], decision_row).optional();
+        row.map_err(self.fail("read a decision"))
+    }
+
+    /// Decisions whose trial still runs, oldest first.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn pending(&self) -> Result<Vec<DecisionRow>, StoreError> {
+        let written = pending(self.conn).map_err(self.fail("read pending decisions"))?;
+        let mut rows: BTreeMap<u64, DecisionRow> = written.into_iter().map(|row| (row.id, row)).collect();
+        rows.extend(self.waiting.iter().map(|(id, row)| (*id, row.clone())));
+        Ok(rows.into_values().filter(DecisionRow::is_pending).collect())
+    }
+
+    /// The newest notes, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn notes(&self, limit: u32) -> Result<Vec<NoteRow>, StoreError> {
+        let sql = "SELECT time_ms, guest, text FROM notes ORDER BY id DESC LIMIT ?1";
+        let row = |row: &Row<'_>| Ok(NoteRow { time_ms: row.get(0)?, guest: row.get(1)?, text: row.get(2)? });
+        rows(self.conn, sql, [limit], row).map_err(self.fail("read notes"))
+    }
+
+    /// Samples of one guest at or after `since_ms`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn samples(&self, guest: &str, since_ms: i64, limit: u32) -> Result<Vec<SampleRow>, StoreError> {
+        let sql = "SELECT time_ms, guest, guest_name, cpu_cores, run_delay, read_bps, write_bps, speed \
+                   FROM sample_values WHERE guest = ?1 AND time_ms >= ?2 ORDER BY time_ms LIMIT ?3";
+        let row = |row: &Row<'_>| {
+            Ok(SampleRow {
+                time_ms: row.get(0)?,
+                guest: row.get(1)?,
+                guest_name: row.get(2)?,
+                cpu_cores: row.get(3)?,
+                run_delay: row.get(4)?,
+                read_bps: row.get(5)?,
+                write_bps: row.get(6)?,
+                speed: row.get(7)?,
+            })
+        };
+        rows(self.conn, sql, params![guest, since_ms, limit], row).map_err(self.fail("read samples"))
+    }
+
+    /// All lessons.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn lessons(&self) -> Result<Vec<LessonRow>, StoreError> {
+        lessons(self.conn).map_err(self.fail("read lessons"))
+    }
+
+    /// All originals as the file has them (the running daemon's truth is [`crate::Store::originals`]).
+    ///
+    /// # Errors
+    /// `Sqlite`, or `Damaged` if one does not match its checksum.
+    pub fn originals(&self) -> Result<Vec<OriginalRow>, StoreError> {
+        let (good, damaged) = originals_that_read(self.conn).map_err(self.fail("read originals"))?;
+        match damaged {
+            None => Ok(good),
+            Some(what) => Err(StoreError::Damaged { file: self.file.to_owned(), what }),
+        }
+    }
+
+    /// Highest decision number ever given, 0 if none was.
+    ///
+    /// # Errors
+    /// `Sqlite` or `Damaged`.
+    pub fn last_decision(&self) -> Result<u64, StoreError> {
+        let written = last_decision(self.conn).map_err(self.fail("read the last decision's number"))?;
+        Ok(written.max(self.waiting.keys().next_back().copied().unwrap_or(0)))
+    }
+}
+
+fn rows<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    conn.prepare_cached(sql)?.query_map(params, row)?.collect()
+}
+
+fn damaged(what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
+}
+
+fn decision_row(row: &Row<'_>) -> rusqlite::Result<DecisionRow> {
+    let found = DecisionRow {
+        id: row.get::<_, i64>(0)? as u64,
+        time_ms: row.get(1)?,
+        guest: row.get(2)?,
+        guest_name: row.get(3)?,
+        knob: row.get(4)?,
+        changes: row.get(5)?,
+        why: row.get(6)?,
+        profile: row.get(7)?,
+        expected: row.get(8)?,
+        before: row.get(9)?,
+        after: row.get(10)?,
+        verdict: row.get(11)?,
+        outcome: row.get(12)?,
+        closed_ms: row.get(13)?,
+    };
+    if row.get::<_, i64>(14)? != found.checksum() {
+        return Err(damaged(format!("decision {} does not match its checksum", found.id)));
+    }
+    Ok(found)
+}
+
+fn decisions(conn: &Connection, filter: &DecisionFilter) -> rusqlite::Result<Vec<DecisionRow>> {
+    let sql = format!(
+        "{DECISION} WHERE (?1 IS NULL OR guest = ?1 OR instr(changes, ?1) > 0) AND (?2 IS NULL OR time_ms >= ?2) \
+         ORDER BY id DESC LIMIT ?3"
+    );
+    let limit = if filter.limit == 0 { -1 } else { i64::from(filter.limit) };
+    rows(conn, &sql, params![filter.guest, filter.since_ms, limit], decision_row)
+}
+
+pub(crate) fn pending(conn: &Connection) -> rusqlite::Result<Vec<DecisionRow>> {
+    rows(conn, &format!("{DECISION} WHERE verdict = '{PENDING}' ORDER BY id"), [], decision_row)
+}
+
+pub(crate) fn last_decision(conn: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM decisions), 0), \
+               coalesce((SELECT value FROM meta WHERE key = 'last_decision'), 0))";
+    conn.query_row(sql, [], |row| Ok(row.get::<_, i64>(0)? as u64))
+}
+
+/// Number of the last run that could write, 0 if there was none.
+pub(crate) fn last_run(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT value FROM meta WHERE key = 'run'";
+    Ok(conn.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
+    let sql = "SELECT profile, recipe, tried, kept, mean_gain, failures, last_ms FROM lessons ORDER BY profile, recipe";
+    rows(conn, sql, [], |row| {
+        Ok(LessonRow {
+            profile: row.get(0)?,
+            recipe: row.get(1)?,
+            tried: row.get(2)?,
+            kept: row.get(3)?,
+            mean_gain: row.get::<_, Option<f64>>(4)?.unwrap_or(0.0),
+            failures: row.get(5)?,
+            last_ms: row.get(6)?,
+        })
+    })
+}
+
+/// The originals that match their checksum, and which one does not, if any.
+pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<OriginalRow>, Option<String>)> {
+    let sql = "SELECT guest, knob, guest_name, pid, value, ours, sum FROM originals ORDER BY guest, knob";
+    let found = rows(conn, sql, [], |row| {
+        let original = OriginalRow {
+            guest: row.get(0)?,
+            knob: row.get(1)?,
+            guest_name: row.get(2)?,
+            pid: row.get(3)?,
+            value: row.get(4)?,
+            ours: row.get(5)?,
+        };
+        Ok((row.get::<_, i64>(6)? == original.checksum(), original))
+    })?;
+    let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|(fits, _)| *fits);
+    let what = bad
+        .first()
+        .map(|(_, row)| format!("original of {} {} does not match its checksum", row.guest, row.knob));
+    Ok((good.into_iter().map(|(_, row)| row).collect(), what))
+}

@@ -1,0 +1,306 @@
+//! The handle: takes rows at once, answers questions later, and knows when originals are safe.
+
+use crate::error::{Fault, StoreError};
+use crate::file::{self, JOURNAL, Lock};
+use crate::health::Health;
+use crate::mirror::{Content, Mirror, Originals};
+use crate::pending::Pending;
+use crate::read::Reader;
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, SampleRow};
+use crate::writer::{Barrier, Shared, Writer, locked};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+/// Smallest size limit: below it nothing useful fits beside the write-ahead log.
+pub(crate) const MIN_BYTES: u64 = 8 << 20;
+/// How long a question or closing may take before the caller goes on without.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where the journal is and how large it may get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Directory of `journal.db`; made if need be.
+    pub state_dir: PathBuf,
+    /// Directory on tmpfs for the mirror of the originals; without one each new original waits for the disk.
+    pub runtime_dir: Option<PathBuf>,
+    /// Bound of all files of the journal together, bytes; at least 8 MiB (smaller counts as that). Damaged files moved
+    /// aside come on top.
+    pub max_bytes: u64,
+    /// Samples older than this go, days.
+    pub samples_days: u32,
+    /// Closed decisions and notes older than this go, days; the newest 100 stay.
+    pub decisions_days: u32,
+    /// Samples are gathered this long before they are written.
+    pub gather: Duration,
+    /// Time between attempts while writing fails.
+    pub retry: Duration,
+    /// How long [`Store::save_originals_now`] may take.
+    pub barrier: Duration,
+}
+
+impl Options {
+    /// The defaults for a journal in `state_dir`, without a mirror: 64 MiB, samples 30 days, decisions a year.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            runtime_dir: None,
+            max_bytes: 64 << 20,
+            samples_days: 30,
+            decisions_days: 365,
+            gather: Duration::from_secs(5),
+            retry: Duration::from_secs(5),
+            barrier: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What an earlier run left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// Originals in force.
+    pub originals: Vec<OriginalRow>,
+    /// Decisions whose trial was running, oldest first.
+    pub pending: Vec<DecisionRow>,
+    /// Lessons.
+    pub lessons: Vec<LessonRow>,
+    /// Highest decision number ever given, 0 if none was.
+    pub last_decision: u64,
+    /// What the admin should be told, e.g. that a damaged file was moved aside.
+    pub said: Vec<String>,
+}
+
+/// The journal, open. Dropping it writes what waits, within a bound.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    options: Options,
+    finished: Receiver<()>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Opens the journal and reads what an earlier run left. A damaged file is moved aside and a new one begun; a disk that
+    /// cannot be written is no error, [`Store::health`] says so and writing is tried again.
+    ///
+    /// # Errors
+    /// `InUse`, `Newer`, or `Io` when the state directory cannot be made, opened or locked, or no thread started.
+    pub fn open(options: Options) -> Result<(Self, Loaded), StoreError> {
+        let options = Options { max_bytes: options.max_bytes.max(MIN_BYTES), ..options };
+        let lock = Lock::take(&options.state_dir)?;
+        let journal = options.state_dir.join(JOURNAL);
+        let (mut mirror, left) = Mirror::open(options.runtime_dir.as_deref(), &journal);
+        let opened = file::open(&journal, options.max_bytes, None)?;
+        let known = opened.known;
+        let left = left.filter(|left| left.run >= known.run).unwrap_or_else(|| Content::of(known.originals));
+
+        mirror.run = known.run.max(left.run) + 1;
+        mirror.originals = left.originals.into_iter().map(|row| (row.key(), row)).collect();
+        let mut pending = Pending::default();
+        pending.decisions.extend(left.decisions.into_iter().map(|row| (row.id, row)));
+        let mut open: BTreeMap<u64, DecisionRow> =
+            known.pending.into_iter().map(|row| (row.id, row)).collect();
+        open.extend(pending.decisions.clone());
+        let newest = open.keys().next_back().copied().unwrap_or(0);
+        mirror.last_decision = known.last_decision.max(left.last_decision).max(newest);
+        open.retain(|_, row| row.is_pending());
+        if opened.moved.is_some() {
+            pending.keep(open.values().cloned(), known.lessons.iter().cloned());
+        }
+        let loaded = Loaded {
+            originals: mirror.originals.values().cloned().collect(),
+            pending: open.into_values().collect(),
+            lessons: known.lessons,
+            last_decision: mirror.last_decision,
+            said: opened.moved.iter().chain(&mirror.problem).cloned().collect(),
+        };
+        mirror.write();
+
+        let shared = Arc::new(Shared::new(pending, mirror));
+        let (done, finished) = sync_channel(1);
+        let mut writer = Writer::new(shared.clone(), journal, &options);
+        writer.adopt(opened.conn, opened.problem, opened.moved.as_deref());
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                writer.run();
+                drop(writer); // closes the file
+                drop(done);
+            })
+            .map_err(|source| StoreError::Io {
+                path: options.state_dir.clone(),
+                action: "start the journal's thread",
+                source,
+            })?;
+        Ok((Self { shared, options, finished, _lock: lock }, loaded))
+    }
+
+    /// Inserts or updates a decision. Never waits.
+    pub fn record(&self, row: DecisionRow) {
+        let mut mirror = locked(&self.shared.mirror);
+        mirror.last_decision = mirror.last_decision.max(row.id);
+        let failing = !self.health().works();
+        self.shared.queue(|pending| {
+            pending.decisions.insert(row.id, row);
+            if failing {
+                mirror.set_waiting(pending.decisions.values().rev().cloned());
+            }
+        });
+    }
+
+    /// Inserts or updates a lesson. Never waits.
+    pub fn learn(&self, row: LessonRow) {
+        self.shared.queue(|pending| pending.lessons.insert((row.profile.clone(), row.recipe.clone()), row));
+    }
+
+    /// Appends a note. Never waits.
+    pub fn note(&self, row: NoteRow) {
+        self.shared.queue(|pending| pending.notes.push_back(row));
+    }
+
+    /// Appends samples. Never waits; written together with others of the next seconds.
+    pub fn samples(&self, rows: impl IntoIterator<Item = SampleRow>) {
+        self.shared.queue(|pending| pending.samples.extend(rows));
+    }
+
+    /// Saves originals (or newer `ours` of saved ones) and calls `done` when they are safe: at once where there is a mirror,
+    /// from the journal's thread otherwise. After an error they count as never saved, and the knobs must not be turned.
+    pub fn save_originals(
+        &self,
+        rows: Vec<OriginalRow>,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        self.save(rows, Box::new(done));
+    }
+
+    fn save(&self, rows: Vec<OriginalRow>, done: Box<dyn FnOnce(Result<(), StoreError>) + Send>) -> Undo {
+        let mut mirror = locked(&self.shared.mirror);
+        let undo: Undo =
+            rows.iter().map(|row| (row.clone(), mirror.originals.get(&row.key()).cloned())).collect();
+        mirror.originals.extend(rows.iter().map(|row| (row.key(), row.clone())));
+        let safe = mirror.write();
+        self.shared
+            .queue(|pending| pending.originals.extend(rows.into_iter().map(|row| (row.key(), Some(row)))));
+        drop(mirror);
+        if safe {
+            done(Ok(()));
+        } else {
+            self.shared.barrier(Barrier { undo: undo.clone(), done });
+        }
+        undo
+    }
+
+    /// Like [`Store::save_originals`], waiting at most [`Options::barrier`].
+    ///
+    /// # Errors
+    /// Whatever kept the disk from taking them, or `Timeout`; they then count as never saved.
+    pub fn save_originals_now(&self, rows: Vec<OriginalRow>) -> Result<(), StoreError> {
+        let (tell, told) = sync_channel(1);
+        // The receiver may have given up by then.
+        let undo = self.save(rows, Box::new(move |result| drop(tell.send(result))));
+        let bound = self.options.barrier;
+        told.recv_timeout(bound).unwrap_or_else(|_| {
+            self.shared.undo(undo);
+            Err(StoreError::Timeout { what: "saving originals", ms: bound.as_millis() })
+        })
+    }
+
+    /// The original is no longer needed. Never waits.
+    pub fn forget_original(&self, guest: &str, knob: &str) {
+        let key = (guest.to_owned(), knob.to_owned());
+        let mut mirror = locked(&self.shared.mirror);
+        if mirror.originals.remove(&key).is_some() {
+            mirror.write();
+            self.shared.queue(|pending| pending.originals.insert(key, None));
+        }
+    }
+
+    /// The originals in force, saved or being saved.
+    pub fn originals(&self) -> Vec<OriginalRow> {
+        locked(&self.shared.mirror).originals.values().cloned().collect()
+    }
+
+    /// Asks the journal; `done` gets the answer, from the journal's thread. Never waits.
+    pub fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        self.shared.ask(Box::new(move |reader| {
+            let answer = reader.and_then(question);
+            let damage = answer
+                .as_ref()
+                .err()
+                .filter(|error| error.fault() == Some(Fault::Damaged))
+                .map(StoreError::line);
+            done(answer);
+            damage
+        }));
+    }
+
+    /// Asks the journal and waits, at most two seconds.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`, `Closed`, or what the question returned.
+    pub fn read_now<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = sync_channel(1);
+        // The receiver may have given up by then.
+        self.read(question, move |answer| drop(tell.send(answer)));
+        told.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                StoreError::Timeout { what: "reading the journal", ms: PATIENCE.as_millis() }
+            }
+            RecvTimeoutError::Disconnected => StoreError::Closed,
+        })?
+    }
+
+    /// How the journal is.
+    pub fn health(&self) -> Health {
+        locked(&self.shared.health).clone()
+    }
+
+    /// Writes everything that waits, samples too, and waits for it, at most two seconds.
+    ///
+    /// # Errors
+    /// What kept the disk from taking it, or `Timeout`.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let (tell, told) = sync_channel(1);
+        let done = Box::new(move |result| drop(tell.send(result)));
+        self.shared.barrier(Barrier { undo: Undo::new(), done });
+        let late = StoreError::Timeout { what: "writing the journal", ms: PATIENCE.as_millis() };
+        told.recv_timeout(PATIENCE).unwrap_or(Err(late))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.stop();
+        // A disk that does not answer must not keep the daemon from ending; the thread then dies with the process.
+        if self.finished.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("journal not closed in time, the last rows may be missing");
+        }
+    }
+}
+
+/// Originals being saved, each with the version that they replace.
+pub(crate) type Undo = Vec<(OriginalRow, Option<OriginalRow>)>;
+
+/// Takes back, as far as nothing newer came.
+pub(crate) fn take_back(undo: Undo, originals: &mut Originals, pending: &mut Pending) {
+    for (row, before) in undo {
+        let key = row.key();
+        if originals.get(&key) != Some(&row) {
+            continue;
+        }
+        match &before {
+            Some(before) => originals.insert(key.clone(), before.clone()),
+            None => originals.remove(&key),
+        };
+        pending.originals.insert(key, before);
+    }
+}

@@ -1,0 +1,169 @@
+//! The journal without faults: what goes in comes out, across restarts, within its bounds.
+
+mod common;
+
+use common::{decision, original, sample};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, Store, StoreError};
+
+fn options(dir: &tempfile::TempDir) -> Options {
+    let keep = 40_000; // days: the rows of these tests are from 1970 on
+    let runtime_dir = Some(dir.path().join("run"));
+    Options {
+        runtime_dir,
+        samples_days: keep,
+        decisions_days: keep,
+        ..Options::new(dir.path().join("state"))
+    }
+}
+
+#[test]
+fn rows_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let lesson = LessonRow {
+        profile: "io".into(),
+        recipe: "isolate-io".into(),
+        tried: 3,
+        kept: 2,
+        ..Default::default()
+    };
+    let note = NoteRow { time_ms: 5, guest: None, text: "override seen".into() };
+    {
+        let (store, loaded) = Store::open(options(&dir)).unwrap();
+        assert_eq!(loaded, trimtab_store::Loaded::default());
+        store.record(decision(1, "kept"));
+        store.record(decision(2, "pending"));
+        store.learn(lesson.clone());
+        store.note(note.clone());
+        store.samples([sample(1000, 1), sample(2000, 1), sample(2000, 2)]);
+        store.save_originals_now(vec![original(1, "cpu.shares"), original(1, "vcpu0.affinity")]).unwrap();
+        store.forget_original(&original(1, "cpu.shares").guest, "cpu.shares");
+        assert_eq!(store.health().to_string(), "ok");
+    }
+    let (store, loaded) = Store::open(options(&dir)).unwrap();
+    assert_eq!(loaded.pending, [decision(2, "pending")]);
+    assert_eq!(loaded.lessons, [lesson]);
+    assert_eq!(loaded.last_decision, 2);
+    assert_eq!(loaded.originals, [original(1, "vcpu0.affinity")]);
+    assert_eq!(loaded.said, [""; 0]);
+    assert_eq!(
+        store.read_now(trimtab_store::Reader::originals).unwrap(),
+        loaded.originals,
+        "file and mirror agree"
+    );
+    assert_eq!(store.read_now(|r| r.notes(10)).unwrap(), [note]);
+    let id = sample(0, 1).guest;
+    let samples = store.read_now(move |r| r.samples(&id, 1500, 10)).unwrap();
+    assert_eq!(samples, [sample(2000, 1)]);
+}
+
+#[test]
+fn decisions_are_filtered_and_waiting_ones_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(options(&dir)).unwrap();
+    for id in 1..=20 {
+        store.record(decision(id, if id == 20 { "pending" } else { "reverted" }));
+    }
+    let ids = |filter: DecisionFilter| {
+        let rows = store.read_now(move |r| r.decisions(&filter)).unwrap();
+        rows.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let all = DecisionFilter::default();
+    assert_eq!(ids(all.clone()).len(), 20);
+    assert_eq!(ids(DecisionFilter { limit: 3, ..all.clone() }), [20, 19, 18]);
+    assert_eq!(ids(DecisionFilter { since_ms: Some(decision(19, "").time_ms), ..all.clone() }), [20, 19]);
+    let touched =
+        DecisionFilter { guest: Some("99999999-2222-3333-4444-555555555555".into()), ..all.clone() };
+    assert_eq!(ids(touched).len(), 20);
+    let unknown = DecisionFilter { guest: Some("00000000-2222-3333-4444-555555555555".into()), ..all };
+    assert!(ids(unknown).is_empty());
+    assert_eq!(store.read_now(|r| r.decision(7)).unwrap(), Some(decision(7, "reverted")));
+    assert_eq!(store.read_now(|r| r.decision(21)).unwrap(), None);
+    assert_eq!(store.read_now(trimtab_store::Reader::pending).unwrap(), [decision(20, "pending")]);
+    store.record(decision(20, "kept"));
+    assert_eq!(store.read_now(trimtab_store::Reader::pending).unwrap(), []);
+    assert_eq!(store.read_now(trimtab_store::Reader::last_decision).unwrap(), 20);
+}
+
+#[test]
+fn originals_without_a_mirror_wait_for_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(Options::new(dir.path())).unwrap();
+    let (tell, told) = sync_channel(1);
+    store.save_originals(vec![original(3, "cpu.shares")], move |result| tell.send(result.is_ok()).unwrap());
+    assert!(told.recv_timeout(Duration::from_secs(10)).unwrap());
+    let other = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    let n: i64 = other.query_row("SELECT count(*) FROM originals", [], |row| row.get(0)).unwrap();
+    assert_eq!(n, 1);
+}
+
+#[test]
+fn the_mirror_wins_unless_a_later_run_did_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mirrored = options(&dir);
+    let bare = Options::new(&mirrored.state_dir);
+    drop(Store::open(mirrored.clone()).unwrap());
+    {
+        let (store, _) = Store::open(bare).unwrap();
+        store.save_originals_now(vec![original(1, "cpu.shares")]).unwrap();
+    }
+    let (store, loaded) = Store::open(mirrored.clone()).unwrap();
+    assert_eq!(loaded.originals, [original(1, "cpu.shares")], "the mirror is older here");
+    drop(store);
+    // Rows that only the mirror has (the disk was full), and rows that it no longer has.
+    let file = mirrored.runtime_dir.clone().unwrap().join("originals.json");
+    let text = std::fs::read_to_string(&file).unwrap().replace("cpu.shares", "cpu.nice");
+    std::fs::write(&file, text).unwrap();
+    let (store, loaded) = Store::open(mirrored).unwrap();
+    assert_eq!(loaded.originals, [original(1, "cpu.nice")]);
+    store.flush().unwrap();
+    assert_eq!(store.read_now(trimtab_store::Reader::originals).unwrap(), loaded.originals);
+}
+
+#[test]
+fn a_second_store_is_refused_by_name_and_pid() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(options(&dir)).unwrap();
+    let error = Store::open(options(&dir)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::InUse { pid: Some(pid), .. } if pid == std::process::id()), "{text}");
+    assert!(text.contains("state/journal.db") && text.contains(&std::process::id().to_string()), "{text}");
+    drop(first);
+    Store::open(options(&dir)).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(options(&dir)).unwrap());
+    let file = dir.path().join("state/journal.db");
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let error = Store::open(options(&dir)).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn the_size_is_bounded_and_the_newest_rows_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 8 << 20;
+    let options = Options { max_bytes: limit, ..options(&dir) };
+    let (store, _) = Store::open(options.clone()).unwrap();
+    let mut largest = 0;
+    for id in 1..=1000 {
+        store.record(trimtab_store::DecisionRow { why: "x".repeat(6000), ..decision(id, "kept") });
+        store.samples((0..100).map(|guest| sample(id as i64 * 5000, guest)));
+        if id % 50 == 0 {
+            store.flush().unwrap();
+            let files = std::fs::read_dir(&options.state_dir).unwrap();
+            largest = files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>().max(largest);
+        }
+    }
+    assert!(largest <= limit, "{largest} bytes");
+    assert!(largest > limit / 4, "the limit was never near: {largest} bytes");
+    assert_eq!(store.health().to_string(), "ok");
+    assert_eq!(store.read_now(trimtab_store::Reader::last_decision).unwrap(), 1000);
+    assert!(store.read_now(|r| r.decision(950)).unwrap().is_some());
+}

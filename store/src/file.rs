@@ -173,27 +173,29 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail("set it up"))?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(fail("set it up"))?;
     if pages > 0 {
-        check(&conn, &file)?;
+        conn = check(conn, &file)?;
     }
     schema::migrate(&mut conn, version).map_err(fail("bring its schema up to date"))?;
     limits(&conn, max_bytes).map_err(fail("set its limits"))?;
     Ok(conn)
 }
 
-fn check(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+/// The same connection, if the content is sound.
+fn check(conn: Connection, file: &Path) -> Result<Connection, StoreError> {
     let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match verdict {
         Ok(text) if text == "ok" => {}
         Ok(what) => return Err(StoreError::Damaged { file: file.to_owned(), what }),
         Err(source) => return Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),
     }
-    if conn.table_exists(None, "originals").unwrap_or(false) {
-        // What a start acts upon must also be right inside its texts, which SQLite does not check.
-        let reader = Reader { conn, file, waiting: &BTreeMap::new() };
-        reader.originals()?;
-        reader.pending()?;
+    if !conn.table_exists(None, "originals").unwrap_or(false) {
+        return Ok(conn); // a first start that was cut short
     }
-    Ok(())
+    // What a start acts upon must also be right inside its texts, which SQLite does not check.
+    let reader = Reader { conn, file: file.to_owned(), waiting: BTreeMap::new() };
+    reader.originals()?;
+    reader.pending()?;
+    Ok(reader.conn)
 }
 
 /// Pages that the database proper may have.

@@ -4,7 +4,7 @@ use crate::error::StoreError;
 use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, PENDING, SampleRow};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Which decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,19 +29,19 @@ impl DecisionFilter {
 
 /// The journal as it is now, to be asked from within [`crate::Store::read`].
 #[derive(Debug)]
-pub struct Reader<'a> {
-    pub(crate) conn: &'a Connection,
-    pub(crate) file: &'a Path,
+pub struct Reader {
+    pub(crate) conn: Connection,
+    pub(crate) file: PathBuf,
     /// Decisions that are not written yet.
-    pub(crate) waiting: &'a BTreeMap<u64, DecisionRow>,
+    pub(crate) waiting: BTreeMap<u64, DecisionRow>,
 }
 
 const DECISION: &str = "SELECT id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, after, \
                         verdict, outcome, closed_ms, sum FROM decisions";
 
-impl Reader<'_> {
+impl Reader {
     fn fail(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
-        let file = self.file.to_owned();
+        let file = self.file.clone();
         move |source| match source {
             rusqlite::Error::FromSqlConversionFailure(_, _, what) => {
                 StoreError::Damaged { file, what: what.to_string() }
@@ -55,7 +55,7 @@ impl Reader<'_> {
     /// # Errors
     /// `Sqlite` or `Damaged`.
     pub fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<DecisionRow>, StoreError> {
-        let written = decisions(self.conn, filter).map_err(self.fail("read decisions"))?;
+        let written = decisions(&self.conn, filter).map_err(self.fail("read decisions"))?;
         let mut rows: BTreeMap<u64, DecisionRow> = written.into_iter().map(|row| (row.id, row)).collect();
         rows.extend(
             self.waiting.iter().filter(|(_, row)| filter.takes(row)).map(|(id, row)| (*id, row.clone())),
@@ -81,7 +81,7 @@ impl Reader<'_> {
     /// # Errors
     /// `Sqlite` or `Damaged`.
     pub fn pending(&self) -> Result<Vec<DecisionRow>, StoreError> {
-        let written = pending(self.conn).map_err(self.fail("read pending decisions"))?;
+        let written = pending(&self.conn).map_err(self.fail("read pending decisions"))?;
         let mut rows: BTreeMap<u64, DecisionRow> = written.into_iter().map(|row| (row.id, row)).collect();
         rows.extend(self.waiting.iter().map(|(id, row)| (*id, row.clone())));
         Ok(rows.into_values().filter(DecisionRow::is_pending).collect())
@@ -94,7 +94,7 @@ impl Reader<'_> {
     pub fn notes(&self, limit: u32) -> Result<Vec<NoteRow>, StoreError> {
         let sql = "SELECT time_ms, guest, text FROM notes ORDER BY id DESC LIMIT ?1";
         let row = |row: &Row<'_>| Ok(NoteRow { time_ms: row.get(0)?, guest: row.get(1)?, text: row.get(2)? });
-        rows(self.conn, sql, [limit], row).map_err(self.fail("read notes"))
+        rows(&self.conn, sql, [limit], row).map_err(self.fail("read notes"))
     }
 
     /// Samples of one guest at or after `since_ms`, oldest first, at most `limit`.
@@ -116,7 +116,7 @@ impl Reader<'_> {
                 speed: row.get(7)?,
             })
         };
-        rows(self.conn, sql, params![guest, since_ms, limit], row).map_err(self.fail("read samples"))
+        rows(&self.conn, sql, params![guest, since_ms, limit], row).map_err(self.fail("read samples"))
     }
 
     /// All lessons.
@@ -124,7 +124,7 @@ impl Reader<'_> {
     /// # Errors
     /// `Sqlite` or `Damaged`.
     pub fn lessons(&self) -> Result<Vec<LessonRow>, StoreError> {
-        lessons(self.conn).map_err(self.fail("read lessons"))
+        lessons(&self.conn).map_err(self.fail("read lessons"))
     }
 
     /// All originals as the file has them (the running daemon's truth is [`crate::Store::originals`]).
@@ -132,10 +132,10 @@ impl Reader<'_> {
     /// # Errors
     /// `Sqlite`, or `Damaged` if one does not match its checksum.
     pub fn originals(&self) -> Result<Vec<OriginalRow>, StoreError> {
-        let (good, damaged) = originals_that_read(self.conn).map_err(self.fail("read originals"))?;
+        let (good, damaged) = originals_that_read(&self.conn).map_err(self.fail("read originals"))?;
         match damaged {
             None => Ok(good),
-            Some(what) => Err(StoreError::Damaged { file: self.file.to_owned(), what }),
+            Some(what) => Err(StoreError::Damaged { file: self.file.clone(), what }),
         }
     }
 
@@ -144,7 +144,7 @@ impl Reader<'_> {
     /// # Errors
     /// `Sqlite` or `Damaged`.
     pub fn last_decision(&self) -> Result<u64, StoreError> {
-        let written = last_decision(self.conn).map_err(self.fail("read the last decision's number"))?;
+        let written = last_decision(&self.conn).map_err(self.fail("read the last decision's number"))?;
         Ok(written.max(self.waiting.keys().next_back().copied().unwrap_or(0)))
     }
 }

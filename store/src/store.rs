@@ -225,7 +225,7 @@ impl Store {
     /// Asks the journal; `done` gets the answer, from the journal's thread. Never waits.
     pub fn read<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
         done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
         self.shared.ask(Box::new(move |reader| {
@@ -246,7 +246,7 @@ impl Store {
     /// `Timeout`, `Unavailable`, `Closed`, or what the question returned.
     pub fn read_now<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = sync_channel(1);
         // The receiver may have given up by then.

@@ -32,7 +32,7 @@ const EARLY_SAMPLES: usize = 2048;
 const MAX_QUESTIONS: usize = 64;
 
 /// Gets the reader, or why there is none; tells what damage it met.
-pub(crate) type Question = Box<dyn FnOnce(Result<&Reader<'_>, StoreError>) -> Option<String> + Send>;
+pub(crate) type Question = Box<dyn FnOnce(Result<&Reader, StoreError>) -> Option<String> + Send>;
 
 /// Somebody who waits until all that is queued now is committed.
 pub(crate) struct Barrier {
@@ -246,8 +246,13 @@ impl Writer {
 
     fn answer(&mut self, question: Question) {
         let waiting = locked(&self.shared.queue).pending.decisions.clone();
-        let damage = match &self.conn {
-            Some(conn) => question(Ok(&Reader { conn, file: &self.path, waiting: &waiting })),
+        let damage = match self.conn.take() {
+            Some(conn) => {
+                let reader = Reader { conn, file: self.path.clone(), waiting };
+                let damage = question(Ok(&reader));
+                self.conn = Some(reader.conn);
+                damage
+            }
             None => {
                 let why = locked(&self.shared.health).problem.clone().unwrap_or_default();
                 question(Err(StoreError::Unavailable(why)))

@@ -5,7 +5,7 @@ mod common;
 use common::{decision, original, sample};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
-use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, Store, StoreError};
+use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, Reader, Store, StoreError};
 
 fn options(dir: &tempfile::TempDir) -> Options {
     let keep = 40_000; // days: the rows of these tests are from 1970 on
@@ -47,11 +47,7 @@ fn rows_survive_a_restart() {
     assert_eq!(loaded.last_decision, 2);
     assert_eq!(loaded.originals, [original(1, "vcpu0.affinity")]);
     assert_eq!(loaded.said, [""; 0]);
-    assert_eq!(
-        store.read_now(trimtab_store::Reader::originals).unwrap(),
-        loaded.originals,
-        "file and mirror agree"
-    );
+    assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals, "file and mirror agree");
     assert_eq!(store.read_now(|r| r.notes(10)).unwrap(), [note]);
     let id = sample(0, 1).guest;
     let samples = store.read_now(move |r| r.samples(&id, 1500, 10)).unwrap();
@@ -80,10 +76,10 @@ fn decisions_are_filtered_and_waiting_ones_count() {
     assert!(ids(unknown).is_empty());
     assert_eq!(store.read_now(|r| r.decision(7)).unwrap(), Some(decision(7, "reverted")));
     assert_eq!(store.read_now(|r| r.decision(21)).unwrap(), None);
-    assert_eq!(store.read_now(trimtab_store::Reader::pending).unwrap(), [decision(20, "pending")]);
+    assert_eq!(store.read_now(Reader::pending).unwrap(), [decision(20, "pending")]);
     store.record(decision(20, "kept"));
-    assert_eq!(store.read_now(trimtab_store::Reader::pending).unwrap(), []);
-    assert_eq!(store.read_now(trimtab_store::Reader::last_decision).unwrap(), 20);
+    assert_eq!(store.read_now(Reader::pending).unwrap(), []);
+    assert_eq!(store.read_now(Reader::last_decision).unwrap(), 20);
 }
 
 #[test]
@@ -118,7 +114,7 @@ fn the_mirror_wins_unless_a_later_run_did_without_it() {
     let (store, loaded) = Store::open(mirrored).unwrap();
     assert_eq!(loaded.originals, [original(1, "cpu.nice")]);
     store.flush().unwrap();
-    assert_eq!(store.read_now(trimtab_store::Reader::originals).unwrap(), loaded.originals);
+    assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals);
 }
 
 #[test]
@@ -164,6 +160,6 @@ fn the_size_is_bounded_and_the_newest_rows_stay() {
     assert!(largest <= limit, "{largest} bytes");
     assert!(largest > limit / 4, "the limit was never near: {largest} bytes");
     assert_eq!(store.health().to_string(), "ok");
-    assert_eq!(store.read_now(trimtab_store::Reader::last_decision).unwrap(), 1000);
+    assert_eq!(store.read_now(Reader::last_decision).unwrap(), 1000);
     assert!(store.read_now(|r| r.decision(950)).unwrap().is_some());
 }

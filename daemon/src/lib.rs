@@ -5,3 +5,4 @@
 
 pub mod handle;
 pub mod libvirt;
+pub mod sensors;

@@ -1,0 +1,56 @@
+//! The command line: parses it, starts MPI where it is needed, runs, prints on rank 0, turns errors into exit codes.
+//! No measuring here. Everything that goes wrong is said once, by rank 0.
+
+mod args;
+mod launch;
+mod suites;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::{Exit, Result};
+use crate::{print, registry};
+use args::{Cli, Command};
+
+/// Runs the program; the exit code is the contract of [`Exit`].
+#[must_use]
+pub fn main() -> ExitCode {
+    let speaks = launch::rank_from_environment() == 0;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Clap's own texts for --help and --version also come as errors, with exit code 0.
+            if speaks {
+                let _ = error.print();
+            }
+            return if error.use_stderr() { code(Exit::Usage) } else { code(Exit::Verified) };
+        }
+    };
+    match dispatch(cli, speaks) {
+        Ok(exit) => code(exit),
+        Err(error) => {
+            if speaks {
+                eprintln!("trimtab-bench: {error}");
+            }
+            code(error.exit())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, speaks: bool) -> Result<Exit> {
+    match cli.command {
+        Command::List { json } => {
+            if speaks {
+                print::out(&print::list(&registry::all(), json));
+            }
+            Ok(Exit::Verified)
+        }
+        Command::Run { names, options } => launch::run(&suites::by_name(&names)?, &options),
+        Command::Suite { suite, options } => launch::run(&suites::entries(suite), &options),
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}

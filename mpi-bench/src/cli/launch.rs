@@ -1,0 +1,132 @@
+//! From parsed options to a finished run: watchdog, MPI, driver, output. All MPI ranks pass through here together.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mpi::Threading;
+use serde_json::{Value, json};
+
+use super::args::RunOptions;
+use super::suites::Selection;
+use crate::driver::{self, Finished, Item, Options};
+use crate::error::{Error, Exit, Result};
+use crate::result::{Document, Row};
+use crate::setup::Size;
+use crate::team::Team;
+use crate::{host, print, watchdog};
+
+/// This process's rank as the launcher's environment tells it before MPI is started; 0 without a launcher.
+pub(super) fn rank_from_environment() -> i32 {
+    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Runs a selection and says on rank 0 what went wrong, before any rank ends: launchers stop the others then.
+///
+/// # Errors
+/// Only those from before MPI is up, for the caller to print.
+pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
+    watchdog::start(rank_from_environment())?;
+    watchdog::phase("the start of MPI", options.timeout.0);
+    let Some((_universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
+        return Err(Error::Environment("MPI did not start".to_owned()));
+    };
+    let world = Team::new(mpi::topology::SimpleCommunicator::world());
+    let exit = match run_on(&world, selection, options) {
+        Ok(exit) => exit,
+        Err(error) => {
+            if world.is_root() {
+                eprintln!("trimtab-bench: {error}");
+            }
+            error.exit()
+        }
+    };
+    watchdog::finished(exit, options.timeout.0);
+    world.barrier();
+    Ok(exit)
+}
+
+/// The run proper. Errors are the same on every rank.
+fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
+    world.agree(check_paths(world, options))?;
+    let items = items(selection, options, world)?;
+    let finished = driver::run(
+        world,
+        &items,
+        &Options {
+            variants: options.variant.clone(),
+            repeat: options.repeat_rule(),
+            warmup: options.warmup,
+            seed: options.seed,
+            timeout: options.timeout.0,
+            scratch_dir: options.dir.clone(),
+        },
+        |outcome| print::out(&print::outcome(outcome)),
+        |error| eprintln!("trimtab-bench: {error}"),
+    )?;
+    watchdog::phase("the report", options.timeout.0);
+    let written = write(world, &items, options, &finished);
+    world.agree(written)?;
+    Ok(finished.exit)
+}
+
+/// The kernels with their sizes; those that a suite cannot run on so few ranks are named and left out.
+fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Vec<Item>> {
+    let size = options.size.unwrap_or(selection.default_size);
+    let params = options.param_map()?;
+    let mut items = Vec::new();
+    for &entry in &selection.entries {
+        if selection.skip_if_too_few_ranks && world.size() < entry.spec.min_ranks {
+            if world.is_root() {
+                eprintln!(
+                    "trimtab-bench: {} left out: it needs {} ranks",
+                    entry.spec.name, entry.spec.min_ranks
+                );
+            }
+            continue;
+        }
+        items.push(Item { entry, size, params: params.clone() });
+    }
+    Ok(items)
+}
+
+/// Fails before the run rather than after it: the directory must exist on every rank, the JSON's directory on rank 0.
+fn check_paths(world: &Team, options: &RunOptions) -> Result<()> {
+    let directory = |option: &str, path: &Path| match path.is_dir() {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("{option}: {} is not a directory", path.display()))),
+    };
+    directory("--dir", &options.dir)?;
+    match options.json.as_deref().and_then(Path::parent) {
+        Some(parent) if world.is_root() && parent != Path::new("") => directory("--json", parent),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the JSON on rank 0. Collective: every rank contributes its part of the meta data.
+fn write(world: &Team, items: &[Item], options: &RunOptions, finished: &Finished) -> Result<()> {
+    let mine = serde_json::to_vec(&host::rank_meta(world.rank())).unwrap_or_default();
+    let ranks = world.gather_bytes(&mine);
+    let Some(path) = options.json.as_deref().filter(|_| world.is_root()) else { return Ok(()) };
+    let rows: Vec<Row> = finished.outcomes.iter().flat_map(|o| o.rows.iter().cloned()).collect();
+    let mut meta = host::meta();
+    meta.extend(run_meta(world, items, options, path));
+    let ranks = ranks.iter().filter_map(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    meta.insert("ranks".to_owned(), ranks.collect());
+    meta.insert("counters".to_owned(), json!(finished.counters));
+    Document { meta, results: rows }.write(path)
+}
+
+fn run_meta(world: &Team, items: &[Item], options: &RunOptions, path: &Path) -> BTreeMap<String, Value> {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let size = items.first().map_or(Size::Auto, |i| i.size).to_string();
+    BTreeMap::from([
+        ("label".to_owned(), json!(options.label.clone().or(stem))),
+        ("seed".to_owned(), json!(options.seed)),
+        ("size".to_owned(), json!(size)),
+        ("warmup_laps".to_owned(), json!(options.warmup)),
+        ("world_size".to_owned(), json!(world.size())),
+    ])
+}

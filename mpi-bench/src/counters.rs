@@ -1,0 +1,122 @@
+//! What the machine did to a rank meanwhile: perf events, context switches, faults, stolen time. Read, never written.
+//! A counter that the kernel or the hypervisor does not offer is absent, never 0.
+
+use std::time::Instant;
+
+use perf_event::events::{Cache, CacheId, CacheOp, CacheResult, Hardware, Software};
+use perf_event::{Builder, Counter};
+use serde::Serialize;
+
+use crate::host;
+
+/// Deltas over one kernel run, of one rank. Steal is of the rank's whole node.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Delta {
+    /// Wall-clock seconds from set-up to report.
+    pub seconds: f64,
+    /// CPU time of the process, user and system.
+    pub cpu_seconds: f64,
+    /// Context switches that the rank asked for (it waited).
+    pub voluntary_context_switches: i64,
+    /// Context switches that were forced on it (something else ran).
+    pub involuntary_context_switches: i64,
+    /// Page faults served without I/O.
+    pub minor_faults: i64,
+    /// Page faults that needed I/O.
+    pub major_faults: i64,
+    /// Largest resident size so far, KiB.
+    pub max_rss_kib: i64,
+    /// Time that the hypervisor took from the node's CPUs, in ticks of 1/100 s; absent outside Linux's /proc/stat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_steal_ticks: Option<u64>,
+    /// perf: moves between CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_migrations: Option<u64>,
+    /// perf: CPU cycles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
+    /// perf: retired instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// perf: L1 data cache read misses, that is, L2 accesses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l1d_misses: Option<u64>,
+    /// perf: last-level cache misses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llc_misses: Option<u64>,
+}
+
+/// Counters that run.
+pub struct Counters {
+    begin: Instant,
+    usage: libc::rusage,
+    steal: Option<u64>,
+    migrations: Option<Counter>,
+    cycles: Option<Counter>,
+    instructions: Option<Counter>,
+    l1d: Option<Counter>,
+    llc: Option<Counter>,
+}
+
+impl Counters {
+    /// Starts every counter that there is.
+    #[must_use]
+    pub fn start() -> Self {
+        let l1d = Cache { which: CacheId::L1D, operation: CacheOp::READ, result: CacheResult::MISS };
+        Self {
+            begin: Instant::now(),
+            usage: usage(),
+            steal: host::steal_ticks(),
+            migrations: counter(&Builder::new(Software::CPU_MIGRATIONS)),
+            cycles: counter(&Builder::new(Hardware::CPU_CYCLES)),
+            instructions: counter(&Builder::new(Hardware::INSTRUCTIONS)),
+            l1d: counter(&Builder::new(l1d)),
+            llc: counter(&Builder::new(Hardware::CACHE_MISSES)),
+        }
+    }
+
+    /// What has happened since the start.
+    #[must_use]
+    pub fn delta(mut self) -> Delta {
+        let now = usage();
+        let cpu = |u: &libc::rusage| {
+            (u.ru_utime.tv_sec + u.ru_stime.tv_sec) as f64
+                + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) as f64 * 1e-6
+        };
+        let read = |c: &mut Option<Counter>| c.as_mut().and_then(|c| c.read().ok());
+        Delta {
+            seconds: self.begin.elapsed().as_secs_f64(),
+            cpu_seconds: cpu(&now) - cpu(&self.usage),
+            voluntary_context_switches: now.ru_nvcsw - self.usage.ru_nvcsw,
+            involuntary_context_switches: now.ru_nivcsw - self.usage.ru_nivcsw,
+            minor_faults: now.ru_minflt - self.usage.ru_minflt,
+            major_faults: now.ru_majflt - self.usage.ru_majflt,
+            max_rss_kib: now.ru_maxrss,
+            node_steal_ticks: host::steal_ticks()
+                .zip(self.steal)
+                .map(|(end, begin)| end.saturating_sub(begin)),
+            cpu_migrations: read(&mut self.migrations),
+            cycles: read(&mut self.cycles),
+            instructions: read(&mut self.instructions),
+            l1d_misses: read(&mut self.l1d),
+            llc_misses: read(&mut self.llc),
+        }
+    }
+}
+
+/// A running counter, or nothing where the event is not available (no PMU in a guest, perf_event_paranoid).
+fn counter(builder: &Builder<'_>) -> Option<Counter> {
+    let mut counter = builder.build().ok()?;
+    counter.enable().ok()?;
+    Some(counter)
+}
+
+fn usage() -> libc::rusage {
+    // SAFETY: rusage is plain data, all zeroes is valid, and getrusage only writes it. It cannot fail for RUSAGE_SELF.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    }
+}

@@ -1,0 +1,135 @@
+//! The driver as users meet it: exit codes, one message however many ranks, no hang, the JSON contract.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::launch::{PROGRAM, mpirun, run, run_json, text};
+
+const SMALL: [&str; 4] = ["--size", "64k", "--timeout", "60"];
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn works_without_a_launcher() {
+    let output = Command::new(PROGRAM).args(["run", "dgemm"]).args(SMALL).output().expect("starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("verified"));
+}
+
+#[test]
+fn list_needs_no_mpi_and_speaks_once() {
+    let output = run(3, &["list"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("HPCC 1.5.0 DGEMM").count(), 1);
+}
+
+#[test]
+fn json_has_the_contract_on_any_number_of_ranks() {
+    for ranks in [1, 2, 3, 4, 8] {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let args = [&["run", "dgemm", "--repeat", "3", "--seed", "5"][..], &SMALL].concat();
+        let document = run_json(ranks, &args, dir.path(), 0);
+        let meta = &document["meta"];
+        for key in
+            ["host", "kernel", "cpu", "mpi_library", "hypervisor", "version", "seed", "command", "counters"]
+        {
+            assert!(!meta[key].is_null(), "{key} missing");
+        }
+        assert_eq!(meta["ranks"].as_array().map(Vec::len), Some(ranks as usize));
+        assert!(meta["ranks"][0]["affinity"].is_string());
+        let rows = document["results"].as_array().expect("results");
+        assert_eq!(rows.len(), 2, "single and star");
+        for row in rows {
+            assert_eq!(row["samples"].as_array().map(Vec::len), Some(3));
+            let (low, high) = (row["ci95"][0].as_f64(), row["ci95"][1].as_f64());
+            let value = row["value"].as_f64();
+            assert!(low <= value && value <= high && low.is_some(), "{row}");
+            assert!(row["residual"].as_f64().is_some_and(|r| r < 16.0));
+            assert!(row["params"]["n"].as_u64().is_some());
+        }
+    }
+}
+
+#[test]
+fn until_stops_at_the_limit() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let repeat = ["--repeat", "until", "--ci", "0.0001%", "--max-repeat", "4"];
+    let args = [&["run", "dgemm", "--warmup", "--variant", "star"][..], &repeat, &SMALL].concat();
+    let document = run_json(2, &args, dir.path(), 0);
+    assert_eq!(document["results"][0]["samples"].as_array().map(Vec::len), Some(4));
+    assert_eq!(document["meta"]["warmup_laps"], 1);
+}
+
+/// Arguments, exit code, and what the one message must name.
+const WRONG: &[(&[&str], i32, &str)] = &[
+    (&["run", "nosuch"], 2, "nosuch"),
+    (&["run", "dgemm", "--param", "frob=1"], 2, "frob"),
+    (&["run", "dgemm", "--param", "n=0"], 2, "parameter n=0"),
+    (&["run", "dgemm", "--param", "n=many"], 2, "n=many"),
+    (&["run", "dgemm", "--param", "dgemm.n=9000000"], 2, "n=9000000"),
+    (&["run", "dgemm", "--param", "n=1", "--param", "n=2"], 2, "n is given twice"),
+    (&["run", "dgemm", "--size", "D"], 2, "--size"),
+    (&["run", "dgemm", "--variant", "mpi"], 2, "no such variant"),
+    (&["run", "dgemm", "--dir", "/nonexistent"], 2, "/nonexistent"),
+    (&["run", "dgemm", "--size", "64k", "--json", "/nonexistent/x.json"], 2, "/nonexistent"),
+    (&["run", "dgemm", "--size", "64k", "--json", "/proc/x.json"], 3, "/proc/x.json"),
+];
+
+#[test]
+fn wrong_input_is_named_once_and_every_rank_ends() {
+    for (args, code, names) in WRONG {
+        let begin = Instant::now();
+        let output = run(3, args);
+        assert_eq!(output.status.code(), Some(*code), "{args:?}: {}", text(&output));
+        assert_eq!(stderr(&output).matches(names).count(), 1, "{args:?}: {}", stderr(&output));
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn a_phase_that_takes_too_long_ends_every_rank() {
+    let begin = Instant::now();
+    let output = run(3, &["run", "dgemm", "--param", "n=4000", "--timeout", "1.5"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert_eq!(stderr(&output).matches("within --timeout").count(), 1, "{}", stderr(&output));
+    assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_signal_and_a_killed_rank_end_the_job() {
+    for signal in ["-INT", "-TERM"] {
+        let mut child = mpirun(2).args(["run", "dgemm", "--param", "n=6000"]).spawn().expect("starts");
+        std::thread::sleep(Duration::from_secs(2));
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+        assert!(killed.success());
+        let begin = Instant::now();
+        let status = child.wait().expect("ends");
+        assert!(!status.success());
+        assert!(begin.elapsed() < Duration::from_secs(20), "{signal}");
+    }
+    let mut child = mpirun(2).args(["run", "dgemm", "--param", "n=6000"]).spawn().expect("starts");
+    std::thread::sleep(Duration::from_secs(2));
+    kill_one_rank(child.id());
+    let begin = Instant::now();
+    assert!(!child.wait().expect("ends").success());
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+/// Kills one process of the program under `launcher`, with SIGKILL.
+fn kill_one_rank(launcher: u32) {
+    let mut pending = vec![launcher];
+    while let Some(pid) = pending.pop() {
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        if exe == std::path::Path::new(PROGRAM) {
+            let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
+            assert!(killed.success());
+            return;
+        }
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        pending.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+    }
+    panic!("no rank found under {launcher}");
+}

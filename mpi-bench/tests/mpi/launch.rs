@@ -1,0 +1,41 @@
+//! Starts the built program as 1..n ranks with the launcher of the MPI library it was linked with. Test helper only.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_trimtab-bench");
+
+/// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
+pub(crate) fn mpirun(ranks: u32) -> Command {
+    let mut command = Command::new(env!("TRIMTAB_MPIRUN"));
+    command.args(["-n", &ranks.to_string()]);
+    if !env!("TRIMTAB_MPIRUN").contains("mpich") {
+        command.arg("--oversubscribe");
+        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // More ranks than cores: yield while waiting, or every message costs a scheduler tick.
+        command.env("OMPI_MCA_mpi_yield_when_idle", "1");
+    }
+    command.arg(PROGRAM);
+    command
+}
+
+/// Runs the program as `ranks` ranks.
+pub(crate) fn run(ranks: u32, args: &[&str]) -> Output {
+    mpirun(ranks).args(args).output().expect("the launcher starts")
+}
+
+/// Runs it with `--json` into `dir`, expects the exit code, and returns the document.
+pub(crate) fn run_json(ranks: u32, args: &[&str], dir: &Path, code: i32) -> Value {
+    let json = dir.join("out.json");
+    let output = mpirun(ranks).args(args).arg("--json").arg(&json).output().expect("the launcher starts");
+    assert_eq!(output.status.code(), Some(code), "{args:?} on {ranks} ranks: {}", text(&output));
+    serde_json::from_str(&std::fs::read_to_string(&json).expect("JSON written")).expect("valid JSON")
+}
+
+/// Both streams, for messages.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

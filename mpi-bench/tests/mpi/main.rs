@@ -1,0 +1,5 @@
+//! The program as users start it: built binary, real launcher, real MPI library. A file per family; one test program.
+
+mod corruption;
+mod driver;
+mod launch;

@@ -1,0 +1,61 @@
+//! `trimtabctl status`. May not: change anything.
+
+use crate::exit::Failure;
+use crate::json::StatusJson;
+use crate::output::{Output, Style};
+use crate::text::{ago, local_time, number, percent};
+use jiff::Timestamp;
+use std::fmt::Write;
+use trimtabd::dbus::proxy::{Bus, Client, ManagerRecord};
+
+/// Prints the state of the daemon and its host.
+pub(crate) async fn show(client: &Client, output: &Output, bus: &Bus) -> Result<(), Failure> {
+    let status = client.status().await?;
+    output.print(&StatusJson::from(&status), |output| render(&status, bus, output, Timestamp::now()))
+}
+
+fn render(status: &ManagerRecord, bus: &Bus, output: &Output, now: Timestamp) -> String {
+    let mode = mode_text(status, output);
+    let good =
+        |text: &str, fine: &str| output.paint(if text == fine { Style::Green } else { Style::Red }, text);
+    let objective = number(status.objective, 3);
+    let mut lines = vec![
+        ("Mode", mode),
+        ("libvirt", good(&status.libvirt, "connected")),
+        ("Journal", good(&status.store, "ok")),
+        ("Guests", status.guest_count.to_string()),
+        ("Objective", format!("{objective} (0 to 1, last interval)")),
+        (
+            "Host",
+            format!(
+                "CPUs {}, {} % busy, {} % of the time some task waited for a CPU",
+                status.cpus,
+                percent(status.host_busy),
+                percent(status.host_pressure)
+            ),
+        ),
+        (
+            "Ticks",
+            match status.last_tick {
+                Some(at) => format!("{}, last {} ({})", status.ticks, local_time(at), ago(at, now)),
+                None => "none yet".to_owned(),
+            },
+        ),
+    ];
+    let sensors: Vec<String> = status.sensors.iter().map(|(name, base)| format!("{name}: {base}")).collect();
+    lines.push(("Sensors", sensors.join(", ")));
+    let title = format!("trimtabd {} on the {bus} bus", status.version);
+    let mut text = format!("{}\n", output.paint(Style::Bold, &title));
+    for (name, value) in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:>11}: {value}");
+    }
+    text
+}
+
+/// The mode in the colour of its weight, with a word if control is paused.
+fn mode_text(status: &ManagerRecord, output: &Output) -> String {
+    let style = if status.mode == "enforce" && !status.paused { Style::Green } else { Style::Yellow };
+    let mode = output.paint(style, &status.mode);
+    if status.paused { format!("{mode}, paused (trimtabctl resume)") } else { mode }
+}

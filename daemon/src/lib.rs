@@ -4,6 +4,7 @@
 //! `handle`, never `libvirt`; only `run` and `control_loop` read a clock (tests/ checks these rules).
 
 pub mod dbus;
+pub mod config;
 pub mod handle;
 pub mod libvirt;
 pub mod sensors;

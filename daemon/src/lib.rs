@@ -3,7 +3,7 @@
 //! Inside this crate: `sensors`, `actuators` see `libvirt`'s trait and policy types, never each other; `dbus` sees
 //! `handle`, never `libvirt`; only `run` and `control_loop` read a clock (tests/ checks these rules).
 
-pub mod config;
+pub mod actuators;
 pub mod dbus;
 pub mod handle;
 pub mod libvirt;

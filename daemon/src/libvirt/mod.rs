@@ -4,6 +4,26 @@
 //! count; a signal can never hold up a call; a guest whose calls time out backs off alone (`LibvirtError::BackedOff`).
 //! May not: decide anything.
 
+mod calls;
+mod client;
+pub mod config;
+mod errors;
+mod events;
+pub mod fake;
+mod knobs;
+mod limits;
+mod link;
+pub mod metadata;
+mod names;
+mod pids;
+mod proxies;
+mod stats;
+
+pub use client::LibvirtDbus;
+pub use config::{Bus, LibvirtConfig};
+pub use pids::qemu_pid;
+pub(crate) use pids::qemu_pid_in;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use trimtab_policy::knob::{Knob, KnobValue};

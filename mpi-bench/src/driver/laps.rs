@@ -37,10 +37,7 @@ struct Active<'a> {
 impl Run<'_> {
     /// Runs all phases. The outcome is complete on rank 0; `verified` is right on every rank.
     pub(super) fn execute(&self) -> Result<Outcome> {
-        let solo = match self.variant {
-            Variant::Star => Team::solo_in_step_with(self.world),
-            Variant::Single | Variant::Mpi => Team::solo(),
-        };
+        let solo = Team::solo();
         let team = match self.variant {
             Variant::Mpi => Some(self.world),
             Variant::Star => Some(&solo),

@@ -40,7 +40,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Somebody else, most likely another trimtabd, owns the name.
-    #[error("the name {name} on the {bus} bus has an owner already; is another trimtabd running?", name = proxy::NAME)]
+    #[error("{} has an owner of the name {} already; is another trimtabd running?", .bus.described(), proxy::NAME)]
     NameTaken {
         /// Which bus.
         bus: Bus,
@@ -139,7 +139,10 @@ async fn run(
                 report.send_replace(BusState::Away("connection lost".to_owned()));
             }
             Err(error) => {
-                tracing::warn!(%bus, %error, "cannot serve on the bus; trying again in {} ms", backoff.as_millis());
+                // Once a back-off step, then quietly: a bus may be away for days.
+                if backoff < BACKOFF_MAX {
+                    tracing::warn!(%bus, %error, "cannot serve on the bus; trying again");
+                }
                 report.send_replace(BusState::Away(error.to_string()));
             }
         }

@@ -1,6 +1,7 @@
 //! The command line. Help texts double as the man page and the completions. May not: do anything.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 use trimtabd::dbus::proxy::{Bus, MAX_DECISIONS};
 
 /// Shown at the end of `--help` and in the man page.
@@ -8,14 +9,28 @@ const AFTER_HELP: &str = "\
 Exit status:
   0  done
   1  the daemon refused or failed
-  2  wrong usage
+  2  wrong usage, or an argument or configuration that the daemon refused
   3  the daemon, or the bus, does not answer
   4  not authorized
   5  no such guest or decision";
 
+/// Shown by `--help`, and the man page's description.
+const ABOUT: &str = "\
+See what trimtabd sees, why it turned a knob, and undo it.
+
+trimtabd tunes the guests of this host: it finds what holds a guest back, turns one knob (affinity, CPU priority), \
+measures whether that helped, and keeps or reverts the change. trimtabctl speaks to it over D-Bus only.
+
+A value that cannot be measured is shown as '-', in JSON as null; it is never shown as 0. Speeds and the objective are \
+shares of 1: a speed of 1 is that of the guest running alone. Rates are in MB/s (10^6 bytes). Times are local; in JSON \
+they are RFC 3339 in UTC.
+
+Reading needs no privilege. revert, restore, mode, pause, resume and reload ask polkit; where no polkit runs, root and \
+the members of group trimtab may use them.";
+
 /// See what trimtabd sees, why it turned a knob, and undo it
 #[derive(Debug, Parser)]
-#[command(name = "trimtabctl", version, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "trimtabctl", version, long_about = ABOUT, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Bus on which the daemon is: system, session, or a D-Bus address
     #[arg(long, global = true, default_value = "system", value_name = "BUS")]
@@ -92,6 +107,46 @@ pub(crate) enum Command {
     /// The policy in force
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Watch guests and decisions live
+    Top(TopArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// Shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write those of all commands into a directory
+    Man {
+        /// Existing directory
+        dir: Option<PathBuf>,
+    },
+}
+
+impl Command {
+    /// Whether polkit is going to be asked.
+    pub(crate) fn changes_something(&self) -> bool {
+        match self {
+            Self::Revert { .. } | Self::Restore { .. } | Self::Pause | Self::Resume | Self::Reload => true,
+            Self::Mode { mode } => mode.is_some(),
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds between two looks
+    #[arg(long, short = 'd', default_value_t = 1.0, value_name = "SECONDS", value_parser = interval)]
+    pub(crate) interval: f64,
+    /// End after so many looks
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+/// 0.1 to 3600 s: faster than the control loop shows nothing new.
+fn interval(text: &str) -> Result<f64, String> {
+    let want = || "want a number from 0.1 to 3600".to_owned();
+    text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds)).ok_or_else(want)
 }
 
 #[derive(Debug, Args)]

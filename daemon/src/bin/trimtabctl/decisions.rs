@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::json::DecisionJson;
 use crate::output::{Output, Style};
 use crate::table::{Align, Cell, Table};
-use crate::text::{ago, gain, local_time, number, wrapped};
+use crate::text::{ago, gain, local_time, now, number, wrapped};
 use jiff::Timestamp;
 use std::fmt::Write;
 use trimtabd::dbus::proxy::{ChangeRecord, Client, DecisionQuery, DecisionRecord};
@@ -79,7 +79,7 @@ pub(crate) fn change_text(decision: &DecisionRecord) -> String {
 /// Prints the story of one decision.
 pub(crate) async fn explain(client: &Client, output: &Output, id: u64) -> Result<(), Failure> {
     let decision = client.read(client.manager().explain(id)).await?;
-    output.print(&DecisionJson::from(&decision), |output| story(&decision, output, Timestamp::now()))
+    output.print(&DecisionJson::from(&decision), |output| story(&decision, output, now()))
 }
 
 fn story(d: &DecisionRecord, output: &Output, now: Timestamp) -> String {
@@ -91,7 +91,8 @@ fn story(d: &DecisionRecord, output: &Output, now: Timestamp) -> String {
     let mut text = format!("{}, {verdict}\n", output.paint(Style::Bold, &title));
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:>10}: {}", wrapped(value, INDENT, width));
+        let colon = if name.is_empty() { ' ' } else { ':' };
+        let _ = writeln!(text, "{name:>10}{colon} {}", wrapped(value, INDENT, width));
     };
     line("Made", &format!("{} ({})", local_time(d.time), ago(d.time, now)));
     line("Guest", &format!("{} {}, profile {}", d.guest_name, d.guest, d.profile));

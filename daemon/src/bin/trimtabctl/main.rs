@@ -3,16 +3,22 @@
 //! May not: see anything of the daemon but its D-Bus API, through `trimtabd::dbus::proxy`.
 
 mod actions;
+mod agent;
 mod cli;
 mod decisions;
 mod exit;
+#[cfg(test)]
+mod golden;
 mod guests;
 mod json;
+mod manual;
 mod output;
 mod status;
 mod table;
 mod text;
+mod top;
 
+use agent::PasswordAgent;
 use clap::Parser;
 use cli::{Cli, Command, PolicyCommand};
 use exit::Failure;
@@ -34,19 +40,23 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
-    let client = Client::connect(&cli.bus).await?;
+    let connect = || Client::connect(&cli.bus);
+    let _agent = cli.command.changes_something().then(|| PasswordAgent::start(&cli.bus));
     match &cli.command {
-        Command::Status => status::show(&client, output, &cli.bus).await,
-        Command::Guests => guests::list(&client, output).await,
-        Command::Guest { guest } => guests::show(&client, output, guest).await,
-        Command::Decisions(wanted) => decisions::list(&client, output, wanted).await,
-        Command::Explain { id } => decisions::explain(&client, output, *id).await,
-        Command::Revert { id } => actions::revert(&client, output, *id).await,
-        Command::Restore { guest, .. } => actions::restore(&client, output, guest.as_deref()).await,
-        Command::Mode { mode } => actions::mode(&client, output, *mode).await,
-        Command::Pause => actions::pause(&client, output).await,
-        Command::Resume => actions::resume(&client, output).await,
-        Command::Reload => actions::reload(&client, output).await,
-        Command::Policy(PolicyCommand::Show) => actions::policy_show(&client, output).await,
+        Command::Status => status::show(&connect().await?, output, &cli.bus).await,
+        Command::Guests => guests::list(&connect().await?, output).await,
+        Command::Guest { guest } => guests::show(&connect().await?, output, guest).await,
+        Command::Decisions(wanted) => decisions::list(&connect().await?, output, wanted).await,
+        Command::Explain { id } => decisions::explain(&connect().await?, output, *id).await,
+        Command::Revert { id } => actions::revert(&connect().await?, output, *id).await,
+        Command::Restore { guest, .. } => actions::restore(&connect().await?, output, guest.as_deref()).await,
+        Command::Mode { mode } => actions::mode(&connect().await?, output, *mode).await,
+        Command::Pause => actions::pause(&connect().await?, output).await,
+        Command::Resume => actions::resume(&connect().await?, output).await,
+        Command::Reload => actions::reload(&connect().await?, output).await,
+        Command::Policy(PolicyCommand::Show) => actions::policy_show(&connect().await?, output).await,
+        Command::Top(args) => top::run(&cli.bus, output, args).await,
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
     }
 }

@@ -54,7 +54,7 @@ impl Output {
             }
         };
         let width = terminal
-            .then(crossterm::terminal::size)
+            .then(ratatui::crossterm::terminal::size)
             .and_then(Result::ok)
             .map(|(width, _)| usize::from(width));
         Self { json, color, width: width.filter(|&width| width > 0) }
@@ -79,11 +79,13 @@ impl Output {
         if !all.is_empty() && !all.ends_with('\n') {
             all.push('\n');
         }
-        match stdout().lock().write_all(all.as_bytes()) {
-            // `trimtabctl decisions | head` is no failure.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => Ok(result?),
-        }
+        write(all.as_bytes())
+    }
+
+    /// Prints the JSON form of `value` in one line.
+    pub(crate) fn line<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        let line = serde_json::to_string(value).map_err(|e| Failure::failed(format!("no JSON: {e}")))?;
+        write(format!("{line}\n").as_bytes())
     }
 
     /// Reports a failure on standard error.
@@ -96,5 +98,13 @@ impl Output {
         // Nothing is left to report to if this fails.
         let _ = writeln!(stderr(), "{text}");
         ExitCode::from(failure.kind.code())
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`trimtabctl decisions | head`) is no failure.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    match stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
 }

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use crate::json::StatusJson;
 use crate::output::{Output, Style};
-use crate::text::{ago, local_time, number, percent};
+use crate::text::{ago, local_time, now, number, percent};
 use jiff::Timestamp;
 use std::fmt::Write;
 use trimtabd::dbus::proxy::{Bus, Client, ManagerRecord};
@@ -11,7 +11,7 @@ use trimtabd::dbus::proxy::{Bus, Client, ManagerRecord};
 /// Prints the state of the daemon and its host.
 pub(crate) async fn show(client: &Client, output: &Output, bus: &Bus) -> Result<(), Failure> {
     let status = client.status().await?;
-    output.print(&StatusJson::from(&status), |output| render(&status, bus, output, Timestamp::now()))
+    output.print(&StatusJson::from(&status), |output| render(&status, bus, output, now()))
 }
 
 fn render(status: &ManagerRecord, bus: &Bus, output: &Output, now: Timestamp) -> String {
@@ -44,7 +44,7 @@ fn render(status: &ManagerRecord, bus: &Bus, output: &Output, now: Timestamp) ->
     ];
     let sensors: Vec<String> = status.sensors.iter().map(|(name, base)| format!("{name}: {base}")).collect();
     lines.push(("Sensors", sensors.join(", ")));
-    let title = format!("trimtabd {} on the {bus} bus", status.version);
+    let title = format!("trimtabd {} on {}", status.version, bus.described());
     let mut text = format!("{}\n", output.paint(Style::Bold, &title));
     for (name, value) in lines {
         // Writing to a String cannot fail.

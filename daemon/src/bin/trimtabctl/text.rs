@@ -44,6 +44,11 @@ pub(crate) fn rfc3339(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
 }
 
+/// The present time, to show ages and to reckon `--since` from: nothing is decided by it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// `3m 5s ago`; empty for a time in the future.
 pub(crate) fn ago(ms: i64, now: Timestamp) -> String {
     let Ok(at) = Timestamp::from_millisecond(ms) else { return String::new() };
@@ -63,7 +68,7 @@ fn zoned(ms: i64) -> Option<Zoned> {
 
 /// `--since`: a span back from now, or a local date or time; milliseconds since the epoch.
 pub(crate) fn parse_since(text: &str) -> Result<i64, String> {
-    since(text, &Zoned::now())
+    since(text, &now().to_zoned(TimeZone::system()))
 }
 
 fn since(text: &str, now: &Zoned) -> Result<i64, String> {

@@ -26,6 +26,14 @@ pub struct BadBus {
 }
 
 impl Bus {
+    /// For the middle of a sentence: `the system bus`, `the bus unix:path=...`.
+    pub fn described(&self) -> String {
+        match self {
+            Self::System | Self::Session => format!("the {self} bus"),
+            Self::Address(address) => format!("the bus {address}"),
+        }
+    }
+
     /// A connection builder for this bus.
     pub fn builder(&self) -> zbus::connection::Builder<'static> {
         match self {

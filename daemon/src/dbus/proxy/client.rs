@@ -19,7 +19,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The bus cannot be reached.
-    #[error("the {bus} bus cannot be reached: {source}")]
+    #[error("{} cannot be reached: {source}", .bus.described())]
     NoBus {
         /// Which bus.
         bus: Bus,
@@ -27,13 +27,13 @@ pub enum ClientError {
         source: zbus::Error,
     },
     /// Nobody owns the bus name.
-    #[error("trimtabd does not answer on the {bus} bus; is it running?")]
+    #[error("trimtabd does not answer on {}; is it running?", .bus.described())]
     Away {
         /// Which bus.
         bus: Bus,
     },
     /// The daemon is on the bus but did not answer in time.
-    #[error("trimtabd is on the {bus} bus but did not answer within {seconds} s; it may be stopped or hung")]
+    #[error("trimtabd is on {} but did not answer within {seconds} s; it may be stopped or hung", .bus.described())]
     Hung {
         /// Which bus.
         bus: Bus,

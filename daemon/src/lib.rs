@@ -4,6 +4,7 @@
 //! `handle`, never `libvirt`; only `run` and `control_loop` read a clock (tests/ checks these rules).
 
 pub mod actuators;
+pub mod config;
 pub mod dbus;
 pub mod handle;
 pub mod libvirt;

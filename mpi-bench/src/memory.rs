@@ -4,6 +4,8 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use rustfft::num_complex::Complex64;
+
 use crate::error::{Error, Result};
 
 const HUGE_PAGE: usize = 2 << 20;
@@ -26,7 +28,7 @@ unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for u8 {}
 // SAFETY: two f64 in repr(C); every bit pattern is a value.
-unsafe impl Plain for rustfft::num_complex::Complex64 {}
+unsafe impl Plain for Complex64 {}
 
 /// Size of the pages asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,38 @@ impl<T: Plain> Drop for Array<T> {
         // SAFETY: map and map_bytes are what mmap gave; no reference outlives self.
         unsafe { libc::munmap(self.map, self.map_bytes) };
     }
+}
+
+/// The same numbers as pairs of reals, for MPI, which has no type for them here.
+#[must_use]
+pub fn as_reals(complex: &[Complex64]) -> &[f64] {
+    // SAFETY: Complex64 is two f64 in repr(C), without padding.
+    unsafe { std::slice::from_raw_parts(complex.as_ptr().cast(), 2 * complex.len()) }
+}
+
+/// The same, writable.
+#[must_use]
+pub fn as_reals_mut(complex: &mut [Complex64]) -> &mut [f64] {
+    // SAFETY: as in as_reals; any pair of f64 is a Complex64, and the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(complex.as_mut_ptr().cast(), 2 * complex.len()) }
+}
+
+/// Asks the cache for the line of `data[at]`, which is about to be written. A hint: any index is harmless.
+#[inline(always)]
+pub fn prefetch_for_write<T>(data: &[T], at: usize) {
+    let address = data.as_ptr().wrapping_add(at);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of the x86-64 baseline.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch never faults and writes nothing.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{p}]", p = in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
 }
 
 #[cfg(test)]

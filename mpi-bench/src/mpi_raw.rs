@@ -182,13 +182,15 @@ pub fn recv<T: Equivalence>(comm: &SimpleCommunicator, data: &mut [T], from: c_i
     }
 }
 
-/// `MPI_Sendrecv`, with separate buffers.
+/// `MPI_Sendrecv`, with separate buffers. Returns how many elements came; at most `into.len()` may (MPI aborts otherwise).
 pub fn sendrecv<T: Equivalence>(
     comm: &SimpleCommunicator,
     (out, to): (&[T], c_int),
     (into, from): (&mut [T], c_int),
     tag: c_int,
-) {
+) -> usize {
+    let mut status = std::mem::MaybeUninit::<ffi::MPI_Status>::uninit();
+    let mut received: c_int = 0;
     let datatype = T::equivalent_datatype().as_raw();
     // SAFETY: both buffers are valid for their lengths during the blocking call and cannot alias (& and &mut).
     unsafe {
@@ -204,7 +206,9 @@ pub fn sendrecv<T: Equivalence>(
             from,
             tag,
             comm.as_raw(),
-            ffi::RSMPI_STATUS_IGNORE,
+            status.as_mut_ptr(),
         );
+        ffi::MPI_Get_count(status.as_ptr(), datatype, &raw mut received);
     }
+    usize::try_from(received).unwrap_or_default()
 }

@@ -18,6 +18,8 @@ pub struct Team {
     comm: SimpleCommunicator,
     rank: Rank,
     size: Rank,
+    /// Other teams that run the same at the same time (Star), for keeping step with them.
+    peers: Option<SimpleCommunicator>,
 }
 
 impl Team {
@@ -25,7 +27,13 @@ impl Team {
     #[must_use]
     pub fn new(comm: SimpleCommunicator) -> Self {
         let (rank, size) = (comm.rank(), comm.size());
-        Self { comm, rank, size }
+        Self { comm, rank, size, peers: None }
+    }
+
+    /// This rank alone, in step with the ranks of `world`, each of which does the same.
+    #[must_use]
+    pub fn solo_in_step_with(world: &Self) -> Self {
+        Self { peers: Some(world.comm.duplicate()), ..Self::solo() }
     }
 
     /// This rank alone.
@@ -79,6 +87,11 @@ impl Team {
     /// Waits for every rank (busy, as MPI does: for use around timed regions).
     pub fn barrier(&self) {
         self.comm.barrier();
+    }
+
+    /// Waits for every rank that runs this kernel now: the team, or in Star all teams. For use around timed regions.
+    pub fn barrier_in_step(&self) {
+        self.peers.as_ref().unwrap_or(&self.comm).barrier();
     }
 
     /// Waits for every rank without using the core: for ranks that have nothing to do.

@@ -10,26 +10,36 @@ pub use testbed::{
     Options, Place, Process, Result, Testbed,
 };
 
-/// A testbed for a live test, or `None` after saying on stderr why live tests cannot run here.
+/// Whether live tests can run here; if not, says why on stderr. `place` is the path of a function inside the test, as
+/// `std::any::type_name` gives it.
 ///
 /// # Panics
-/// When live tests cannot run and `TRIMTAB_REQUIRE_LIVE=1`; when they could run but the testbed does not start.
-pub fn live(options: Options) -> Option<Testbed> {
-    if let Err(missing) = Testbed::available() {
-        let test = std::thread::current().name().unwrap_or("a live test").to_owned();
-        assert!(
-            std::env::var_os("TRIMTAB_REQUIRE_LIVE").is_none_or(|v| v != "1"),
-            "{test} cannot run and TRIMTAB_REQUIRE_LIVE=1: {missing}"
-        );
-        // Not eprintln!: the harness would swallow it.
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {missing}");
-        return None;
-    }
-    match Testbed::new(options) {
-        Ok(testbed) => Some(testbed),
+/// When live tests cannot run and `TRIMTAB_REQUIRE_LIVE=1`.
+pub fn can_run(place: &str) -> bool {
+    let Err(missing) = Testbed::available() else { return true };
+    // Threads have the test's name only when the harness runs several.
+    let thread = std::thread::current().name().filter(|name| *name != "main").map(str::to_owned);
+    let inner = place.rsplit("::").find(|part| !matches!(*part, "here" | "{{closure}}"));
+    let test = thread.unwrap_or_else(|| inner.unwrap_or("a live test").to_owned());
+    assert!(
+        std::env::var_os("TRIMTAB_REQUIRE_LIVE").is_none_or(|v| v != "1"),
+        "{test} cannot run and TRIMTAB_REQUIRE_LIVE=1: {missing}"
+    );
+    // Not eprintln!: the harness would swallow it.
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {missing}");
+    false
+}
+
+/// A testbed for a live test, or `None` when live tests cannot run here. See [`can_run`].
+///
+/// # Panics
+/// As [`can_run`]; and when live tests could run but the testbed does not start.
+pub fn live(place: &str, options: Options) -> Option<Testbed> {
+    can_run(place).then(|| match Testbed::new(options) {
+        Ok(testbed) => testbed,
         Err(error) => panic!("the testbed did not start: {error}"),
-    }
+    })
 }
 
 /// `let Some(tb) = live!(options) else { return };` at the start of every live test. See [`live()`]. With no argument: one
@@ -37,11 +47,12 @@ pub fn live(options: Options) -> Option<Testbed> {
 #[macro_export]
 macro_rules! live {
     () => {
-        $crate::live($crate::Options::plain(1))
+        $crate::live!($crate::Options::plain(1))
     };
-    ($options:expr) => {
-        $crate::live($options)
-    };
+    ($options:expr) => {{
+        fn here() {}
+        $crate::live(std::any::type_name_of_val(&here), $options)
+    }};
 }
 
 /// Like [`live!`], but all tests of one binary share one testbed: `let Some(tb) = shared!(Options::plain(1)) else { return };`
@@ -51,6 +62,12 @@ macro_rules! live {
 macro_rules! shared {
     ($options:expr) => {{
         static SHARED: std::sync::OnceLock<Option<$crate::Testbed>> = std::sync::OnceLock::new();
-        SHARED.get_or_init(|| $crate::live($options)).as_ref()
+        fn here() {}
+        let place = std::any::type_name_of_val(&here);
+        if $crate::can_run(place) {
+            SHARED.get_or_init(|| $crate::live(place, $options)).as_ref()
+        } else {
+            None
+        }
     }};
 }

@@ -34,11 +34,10 @@ impl Library {
         Err(format!("{} not in PATH; `cargo xtask setup mpi` installs it", absent.join(" and ")))
     }
 
-    /// Build with it, and run what is built with its launcher.
+    /// Build with it; the build remembers the launcher that goes with it.
     pub(crate) fn apply(&self, command: &mut Command) {
         command
             .env("MPICC", self.compiler)
-            .env("TRIMTAB_MPIRUN", self.launcher)
             .env("CARGO_TARGET_DIR", workspace::target_dir().join(self.dir))
             // Ignored by the other library; Open MPI refuses to start as root without.
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")

@@ -10,6 +10,7 @@
 use super::Rules;
 use super::files::{self, Budget, RelPath};
 use super::parse::{self, Role};
+use super::perf::PerfSensor;
 use super::thread::Thread;
 use rustix::fs::{Dir, OFlags, fstat};
 use rustix::io::Errno;
@@ -65,6 +66,7 @@ impl GuestSensor {
         &mut self,
         proc_dir: BorrowedFd<'_>,
         rules: &Rules,
+        perf: &mut PerfSensor,
         budget: &mut Budget,
     ) -> Option<Vec<ThreadSample>> {
         let links = fstat(&self.task).ok()?.st_nlink;
@@ -82,7 +84,7 @@ impl GuestSensor {
         let task = self.task.as_fd();
         self.threads.retain_mut(|thread| {
             let dir = if thread.outside { proc_dir } else { task };
-            let sample = thread.sample(dir, self.with_io, rules, budget);
+            let sample = thread.sample(dir, self.with_io, rules, perf, budget);
             self.lost |= sample.is_none();
             let lives = sample.is_some();
             samples.extend(sample);
@@ -114,7 +116,9 @@ impl GuestSensor {
     /// Takes a vhost worker that the kernel runs outside of the process; known ones are left as they are.
     pub(super) fn adopt_vhost(&mut self, tid: i32) {
         if let Err(at) = self.position(tid) {
-            self.threads.insert(at, Thread::new(tid, ThreadRole::Vhost, true));
+            let mut thread = Thread::new(tid, ThreadRole::Vhost, true);
+            thread.count_events();
+            self.threads.insert(at, thread);
         }
     }
 
@@ -133,15 +137,19 @@ impl GuestSensor {
         tids.sort_unstable();
         self.threads.retain(|thread| thread.outside || tids.binary_search(&thread.tid).is_ok());
         for tid in tids {
-            match self.position(tid) {
-                Ok(at) if self.threads[at].role == ThreadRole::Emulator && tid != self.pid => {
-                    self.threads[at].role = self.role(tid);
-                }
-                Ok(_) => {}
+            let (at, role) = match self.position(tid) {
+                // Only the main thread keeps a name that says nothing.
+                Ok(at) if self.threads[at].role != ThreadRole::Emulator || tid == self.pid => continue,
+                Ok(at) => (at, self.role(tid)),
                 Err(at) => {
-                    let role = self.role(tid);
-                    self.threads.insert(at, Thread::new(tid, role, false));
+                    self.threads.insert(at, Thread::new(tid, ThreadRole::Emulator, false));
+                    (at, self.role(tid))
                 }
+            };
+            let thread = &mut self.threads[at];
+            thread.role = role.0;
+            if role.1 || tid == self.pid {
+                thread.count_events();
             }
         }
         self.roles_from_groups();
@@ -150,15 +158,15 @@ impl GuestSensor {
         Ok(())
     }
 
-    /// The role by name; a pool worker's by the cgroup that it inherited from the thread that it works for, because
-    /// libvirt's pin of that IOThread moves the group as a whole.
-    fn role(&self, tid: i32) -> ThreadRole {
+    /// The role by name, and whether the thread is one that stays. A pool worker's role is read from the cgroup that it
+    /// inherited from the thread that it works for, because libvirt's pin of that IOThread moves the group as a whole.
+    fn role(&self, tid: i32) -> (ThreadRole, bool) {
         let mut buf = [0; 64];
         let comm = files::read_once(&self.task, &RelPath::of(tid, "comm"), &mut buf).unwrap_or_default();
         match parse::comm_role(comm) {
-            Role::Known(role) => role,
-            Role::Worker => self.group_role(tid).unwrap_or(ThreadRole::Emulator),
-            Role::Unknown => ThreadRole::Emulator,
+            Role::Known(role) => (role, true),
+            Role::Worker => (self.group_role(tid).unwrap_or(ThreadRole::Emulator), false),
+            Role::Unknown => (ThreadRole::Emulator, false),
         }
     }
 
@@ -174,6 +182,9 @@ impl GuestSensor {
                 && let Some(role) = self.group_role(thread.tid)
             {
                 self.threads[at].role = role;
+                if role != ThreadRole::Emulator {
+                    self.threads[at].count_events();
+                }
             }
         }
     }

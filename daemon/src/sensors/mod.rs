@@ -11,6 +11,7 @@ mod files;
 mod guest;
 mod host;
 pub mod parse;
+pub mod perf;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -22,6 +23,7 @@ use cgroup::{GuestGroup, Hierarchies};
 use files::Budget;
 use guest::GuestSensor;
 use host::HostSensor;
+use perf::PerfSensor;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -52,6 +54,8 @@ pub struct SensorsConfig {
     pub priority: Option<PriorityDomain>,
     /// The CPU last run on is refreshed at least every so many ticks.
     pub stat_ticks: u64,
+    /// Count perf events of the guests' threads, as far as the host allows it.
+    pub perf: bool,
     /// File descriptors that the sensors may hold; from RLIMIT_NOFILE (whose soft limit is raised) unless given.
     pub descriptors: Option<usize>,
 }
@@ -65,6 +69,7 @@ impl Default for SensorsConfig {
             allowed: None,
             priority: None,
             stat_ticks: 5,
+            perf: true,
             descriptors: None,
         }
     }
@@ -115,6 +120,7 @@ pub struct Sensors {
     priority: PriorityDomain,
     host: HostSensor,
     topology: TopologySensor,
+    perf: PerfSensor,
     vhost: VhostFinder,
     vhost_due: u64,
     guests: BTreeMap<i32, Guest>,
@@ -144,6 +150,7 @@ impl Sensors {
             priority: config.priority.unwrap_or_else(|| hierarchies.priority()),
             host: HostSensor::open(&config.proc_root, tick_ns),
             topology: TopologySensor::open(&config, &hierarchies),
+            perf: PerfSensor::probe(&config.proc_root, config.perf),
             vhost: VhostFinder::default(),
             vhost_due: 0,
             guests: BTreeMap::new(),
@@ -184,7 +191,8 @@ impl Sensors {
         }
         let guest = self.guests.get_mut(&pid)?;
         guest.asked_at = self.rules.tick;
-        let threads = guest.threads.sample(self.proc_dir.as_fd(), &self.rules, &mut self.budget);
+        let threads =
+            guest.threads.sample(self.proc_dir.as_fd(), &self.rules, &mut self.perf, &mut self.budget);
         if threads.is_none() {
             self.guests.remove(&pid);
         }
@@ -220,6 +228,7 @@ impl Sensors {
         );
         say("blkio-delay", on(rules.has_delay_accounting, "off: kernel.task_delayacct is 0"));
         say("psi", on(self.host.has_psi(), "off: no /proc/pressure (old kernel, or booted with psi=0)"));
+        say("perf", self.perf.text());
         let reopened: usize = self.guests.values().map(|guest| guest.threads.reopened()).sum();
         let files = match reopened {
             0 => format!("kept open, at most {}", self.budget.limit()),

@@ -5,14 +5,29 @@
 use super::Rules;
 use super::files::{self, Budget, RelPath};
 use super::parse;
+use super::perf::{PerfSensor, ThreadPerf};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use trimtab_policy::sample::{ThreadRole, ThreadSample};
+use trimtab_policy::sample::{PerfCounts, ThreadRole, ThreadSample};
 
 /// Share of the descriptor budget up to which `stat` files are kept open too; the rest is for `schedstat`.
 const STAT_SHARE: f64 = 0.7;
 /// Likewise for `io`, which is read of few guests.
 const IO_SHARE: f64 = 0.5;
+
+/// And for perf events, two to six a thread.
+const PERF_SHARE: f64 = 0.9;
+
+/// The perf events of a thread.
+#[derive(Debug)]
+enum Counted {
+    /// Not to be opened: the thread comes and goes, or opening failed.
+    Never,
+    /// To be opened at the next sample.
+    NotYet,
+    /// Open; with the counts and (run time, slices) at the last reading.
+    Open(Box<ThreadPerf>, PerfCounts, (Option<u64>, Option<u64>)),
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +43,7 @@ pub(super) struct Thread {
     stat_slices: Option<u64>,
     last_cpu: Option<u32>,
     blkio_ns: Option<u64>,
+    counted: Counted,
 }
 
 impl Thread {
@@ -43,12 +59,21 @@ impl Thread {
             stat_slices: None,
             last_cpu: None,
             blkio_ns: None,
+            counted: Counted::Never,
+        }
+    }
+
+    /// Wants perf events for a thread that stays (a vCPU, an IOThread, the main thread, a vhost worker).
+    pub(super) fn count_events(&mut self) {
+        if matches!(self.counted, Counted::Never) {
+            self.counted = Counted::NotYet;
         }
     }
 
     /// Descriptors held.
     pub(super) fn descriptors(&self) -> usize {
-        [&self.sched_stat, &self.stat, &self.io].into_iter().flatten().count()
+        let events = if let Counted::Open(perf, ..) = &self.counted { perf.descriptors() } else { 0 };
+        [&self.sched_stat, &self.stat, &self.io].into_iter().flatten().count() + events
     }
 
     /// Whether its files are opened for each read for want of descriptors.
@@ -63,6 +88,7 @@ impl Thread {
         dir: BorrowedFd<'_>,
         with_io: bool,
         rules: &Rules,
+        perf: &mut PerfSensor,
         budget: &mut Budget,
     ) -> Option<ThreadSample> {
         let mut files = Files { dir, tid: self.tid, budget };
@@ -89,6 +115,7 @@ impl Thread {
         if with_io && let Some(io) = files.read(&mut self.io, "io", IO_SHARE, |text| Some(parse::io(text)))? {
             (sample.read_bytes, sample.write_bytes) = (io.read_bytes, io.write_bytes);
         }
+        sample.perf = self.events((sample.run_ns, sample.slices), perf, budget);
         Some(sample)
     }
 
@@ -105,6 +132,27 @@ impl Thread {
             write_bytes: None,
             perf: None,
         }
+    }
+
+    /// The perf counts. A thread that has neither run nor been scheduled since the last reading has the same ones.
+    fn events(
+        &mut self,
+        seen: (Option<u64>, Option<u64>),
+        perf: &mut PerfSensor,
+        budget: &mut Budget,
+    ) -> Option<PerfCounts> {
+        if matches!(self.counted, Counted::NotYet) {
+            self.counted = match perf.open(self.tid, budget, PERF_SHARE) {
+                Some(events) => Counted::Open(Box::new(events), PerfCounts::default(), (None, None)),
+                None => Counted::Never,
+            };
+        }
+        let Counted::Open(events, counts, then) = &mut self.counted else { return None };
+        if seen != *then || seen.1.is_none() {
+            *counts = events.read();
+            *then = seen;
+        }
+        Some(*counts)
     }
 
     /// Whether `stat` has to be read at this tick (see guest.rs for the reasons).

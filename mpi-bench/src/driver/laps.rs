@@ -37,7 +37,10 @@ struct Active<'a> {
 impl Run<'_> {
     /// Runs all phases. The outcome is complete on rank 0; `verified` is right on every rank.
     pub(super) fn execute(&self) -> Result<Outcome> {
-        let solo = Team::solo();
+        let solo = match self.variant {
+            Variant::Star => Team::solo_in_step_with(self.world),
+            Variant::Single | Variant::Mpi => Team::solo(),
+        };
         let team = match self.variant {
             Variant::Mpi => Some(self.world),
             Variant::Star => Some(&solo),

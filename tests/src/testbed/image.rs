@@ -1,7 +1,8 @@
 //! The guests' kernel and initramfs: the distribution's cloud kernel plus a static busybox and our init, made once and
-//! cached (`TRIMTAB_TESTBED_CACHE`, else target/testbed-cache of the workspace), keyed by package version and content.
+//! cached in the workspace's target/testbed-cache, keyed by kernel version and content.
 //!
-//! The kernel package is only unpacked into the cache, never installed. May not: need network when the cache is filled.
+//! The kernel is the one that `cargo xtask setup` unpacked (target/guest-kernel, or what `TRIMTAB_GUEST_KERNEL` names), else
+//! its package is downloaded and unpacked into the cache, never installed. May not: need network when the cache is filled.
 
 use super::check::static_busybox;
 use super::cpio::Archive;
@@ -39,10 +40,15 @@ pub struct Image {
     pub initrd: PathBuf,
 }
 
+/// Cargo's build directory.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"), PathBuf::from)
+}
+
 /// Where images (and the answer of the KVM probe) are kept.
 pub(crate) fn cache_dir() -> PathBuf {
-    std::env::var_os("TRIMTAB_TESTBED_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/testbed-cache"), PathBuf::from)
+    target_dir().join("testbed-cache")
 }
 
 /// The image, made if the cache lacks it. Concurrent callers, also in other processes, wait for one another.
@@ -52,15 +58,17 @@ pub fn image() -> Result<Image> {
     let lock = File::create(cache.join("lock")).map_err(Error::io(format!("lock {}", cache.display())))?;
     lock.lock().map_err(Error::io(format!("lock {}", cache.display())))?;
     let tree = kernel_tree(&cache)?;
-    let version = only_entry(&tree.join("lib/modules"))?;
+    let modules = ["lib/modules", "usr/lib/modules"].map(|dir| tree.join(dir));
+    let modules = modules.iter().find(|dir| dir.is_dir()).unwrap_or(&modules[0]);
+    let version = only_entry(modules)?;
+    let modules = modules.join(&version);
     let kernel = tree.join("boot").join(format!("vmlinuz-{version}"));
     let busybox = static_busybox().ok_or_else(|| Error::Guest("no static busybox".to_owned()))?;
     let busybox = fs::read(&busybox).map_err(Error::io(format!("read {}", busybox.display())))?;
     let mut hasher = DefaultHasher::new();
     (INIT, &busybox, MODULES).hash(&mut hasher);
-    let initrd = tree.join(format!("initrd-{:016x}.cpio", hasher.finish()));
+    let initrd = cache.join(format!("initrd-{version}-{:016x}.cpio", hasher.finish()));
     if !initrd.exists() {
-        let modules = tree.join("lib/modules").join(&version);
         let part = initrd.with_extension("part");
         fs::write(&part, build(&modules, &busybox)?)
             .map_err(Error::io(format!("write {}", part.display())))?;
@@ -77,11 +85,16 @@ fn only_entry(dir: &Path) -> Result<String> {
     names.next().ok_or_else(|| Error::Guest(format!("{} is empty", dir.display())))
 }
 
-/// An unpacked kernel package: boot/vmlinuz-VERSION and lib/modules/VERSION.
+/// An unpacked kernel package: boot/vmlinuz-VERSION and [usr/]lib/modules/VERSION.
 fn kernel_tree(cache: &Path) -> Result<PathBuf> {
+    let fetched = std::env::var_os("TRIMTAB_GUEST_KERNEL")
+        .map_or_else(|| target_dir().join("guest-kernel"), PathBuf::from);
+    if fetched.join("boot").is_dir() {
+        return Ok(fetched);
+    }
     if let Ok(name) = read(&cache.join("kernel")) {
         let tree = cache.join(name.trim());
-        if tree.join("lib/modules").is_dir() {
+        if tree.join("boot").is_dir() {
             return Ok(tree);
         }
     }
@@ -91,13 +104,6 @@ fn kernel_tree(cache: &Path) -> Result<PathBuf> {
     let name = download(&unpack)?;
     let tree = cache.join(&name);
     let _ = fs::remove_dir_all(&tree);
-    // Ubuntu and merged-usr packages put the modules under usr/lib.
-    let merged = unpack.join("tree/usr/lib/modules");
-    if merged.is_dir() {
-        mkdir(&unpack.join("tree/lib"))?;
-        fs::rename(&merged, unpack.join("tree/lib/modules"))
-            .map_err(Error::io("move the kernel's modules"))?;
-    }
     fs::rename(unpack.join("tree"), &tree).map_err(Error::io(format!("rename to {}", tree.display())))?;
     let _ = fs::remove_dir_all(&unpack);
     write(&cache.join("kernel"), &name)?;

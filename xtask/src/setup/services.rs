@@ -1,9 +1,9 @@
 //! Keep package scripts from starting or enabling services on this machine.
 //!
-//! libvirt's packages enable and start libvirtd, its sockets and libvirt-guests. Here they are wanted as files only, for
+//! The packages of libvirt and qemu enable and start libvirtd, its sockets, libvirt-guests, qemu-kvm. Here they are wanted as files only, for
 //! private hosts in namespaces; a machine's own libvirt is none of our business. So, for the time of the installation, a
-//! policy-rc.d forbids every start, stop and restart (Debian policy 9.3.3.1), and units that the installation has
-//! enabled are disabled again, before they could come up with the next boot. Units that were enabled before are left as
+//! policy-rc.d forbids every start, stop and restart (Debian policy 9.3.3.1), and their units that the installation
+//! has enabled are disabled again, before they could come up with the next boot. Units that were enabled before are left as
 //! they are. What was at /usr/sbin/policy-rc.d is put back on every way out, and by the next run after a kill -9.
 
 use crate::cmd;
@@ -19,8 +19,9 @@ const SAVED: &str = "/usr/sbin/policy-rc.d.before-trimtab-setup";
 const MARK: &str = "# written by trimtab's cargo xtask setup";
 /// Where `systemctl enable` makes its links.
 const ENABLED: &str = "/etc/systemd/system";
-/// Packages whose units have to stay enabled: without them a machine does not boot or log in.
-const BASE: [&str; 4] = ["systemd", "dbus", "udev", "polkit"];
+/// Beginning of the names of the packages whose units are disabled again. Others (systemd, logrotate) come along as
+/// dependencies, belong to the base of a machine and would be a trap when installed but disabled.
+const KEPT_OFF: [&str; 2] = ["libvirt", "qemu"];
 
 /// Holds service starts off from [`Guard::take`] to [`Guard::release`] (or drop).
 pub(crate) struct Guard {
@@ -40,7 +41,7 @@ impl Guard {
         let units = newly_enabled(&self.enabled_before, &links(Path::new(ENABLED)));
         let mut disabled = Vec::new();
         for unit in units {
-            if !is_base(&unit)? {
+            if is_kept_off(&unit)? {
                 disable(&unit)?;
                 disabled.push(unit);
             }
@@ -117,11 +118,11 @@ fn newly_enabled(before: &BTreeSet<PathBuf>, after: &BTreeSet<PathBuf>) -> BTree
     after.difference(before).filter_map(|link| name(target(link))).filter(|unit| unit != "null").collect()
 }
 
-/// Whether a unit belongs to the base system.
-fn is_base(unit: &str) -> Result<bool> {
+/// Whether a unit comes with a package of libvirt or qemu.
+fn is_kept_off(unit: &str) -> Result<bool> {
     let said = cmd::capture(Command::new("dpkg-query").args(["-S", &format!("*/systemd/system/{unit}")]))?;
     let mut owners = said.out.lines().filter_map(|line| line.split(':').next());
-    Ok(owners.any(|owner| BASE.iter().any(|base| owner.starts_with(base))))
+    Ok(owners.any(|owner| KEPT_OFF.iter().any(|kept_off| owner.starts_with(kept_off))))
 }
 
 fn disable(unit: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::cmd;
 use crate::setup::{self, Consent, Purpose};
 use anyhow::Result;
 use report::Totals;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Instant;
 use steps::{Kind, Step};
@@ -92,13 +93,21 @@ fn run_step(step: Step, totals: &mut Totals) -> Result<()> {
     };
     let line = cmd::line(&command);
     let started = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    if terminal {
+        eprint!("...    {name}");
+    }
     let said = cmd::capture(&mut command)?;
+    if terminal {
+        // Back to the line's beginning, and clear it.
+        eprint!("\r\x1b[K");
+    }
     let seconds = started.elapsed().as_secs_f64();
     let mut here = Totals::default();
     match kind {
         Kind::Build if said.ok => {}
         Kind::Build | Kind::Check => here.count(said.ok),
-        Kind::Tests => here.read(&said.out, said.ok),
+        Kind::Tests => here.read(&said.out, &said.err, said.ok),
     }
     let verdict = if said.ok { "ok    " } else { "FAILED" };
     let tests = if kind == Kind::Tests { format!(", {here}") } else { String::new() };

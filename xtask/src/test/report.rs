@@ -1,7 +1,7 @@
 //! Counts of tests, read from what libtest prints.
 //!
-//! libtest has no word for "could not run": a test here that cannot prints a line `skipped: WHY` and returns. With
-//! `--show-output` that line stands under `---- NAME stdout ----`. May not: run anything.
+//! libtest has no word for "could not run": a test here that cannot writes a line `SKIPPED NAME: WHY` straight to standard
+//! error, past libtest's capture, and returns. May not: run anything.
 
 use std::fmt;
 
@@ -35,28 +35,23 @@ impl Totals {
         self.skipped.extend(other.skipped);
     }
 
-    /// Count what one or more test programs printed; `ok` is their common exit status.
-    pub(crate) fn read(&mut self, text: &str, ok: bool) {
+    /// Count what one or more test programs printed on both streams; `ok` is their common exit status.
+    pub(crate) fn read(&mut self, out: &str, err: &str, ok: bool) {
         let mut here = Totals::default();
-        let mut section = None;
-        let mut gave_up = 0;
-        for line in text.lines() {
+        for line in out.lines() {
             if let Some(result) = line.strip_prefix("test result: ") {
                 here.passed += number_before(result, " passed");
                 here.failed += number_before(result, " failed");
-                section = None;
-            } else if let Some(name) = heading(line) {
-                section = Some(name);
             } else if let Some((name, why)) = ignored(line) {
                 here.skipped.push((name.to_owned(), why.to_owned()));
-            } else if let (Some(name), Some(why)) = (section, line.strip_prefix("skipped: ")) {
-                here.skipped.push((name.to_owned(), why.to_owned()));
-                gave_up += 1;
-                section = None;
             }
         }
+        let mut gave_up: Vec<(String, String)> = err.lines().filter_map(gave_up).collect();
+        // A test that asks twice is still one test.
+        gave_up.dedup_by(|one, other| one.0 == other.0);
         // To libtest those have passed.
-        here.passed = here.passed.saturating_sub(gave_up);
+        here.passed = here.passed.saturating_sub(gave_up.len());
+        here.skipped.extend(gave_up);
         if !ok && here.failed == 0 {
             // Not built, or ended before it could say so.
             here.failed = 1;
@@ -65,9 +60,10 @@ impl Totals {
     }
 }
 
-/// `---- NAME stdout ----`.
-fn heading(line: &str) -> Option<&str> {
-    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+/// `SKIPPED NAME: WHY`.
+fn gave_up(line: &str) -> Option<(String, String)> {
+    let (name, why) = line.strip_prefix("SKIPPED ")?.split_once(": ")?;
+    Some((name.to_owned(), why.to_owned()))
 }
 
 /// `test NAME ... ignored, WHY`.
@@ -86,9 +82,9 @@ fn number_before(text: &str, word: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn read(text: &str, ok: bool) -> Totals {
+    fn read(out: &str, err: &str, ok: bool) -> Totals {
         let mut totals = Totals::default();
-        totals.read(text, ok);
+        totals.read(out, err, ok);
         totals
     }
 
@@ -98,24 +94,12 @@ test a ... ok
 test b ... ok
 test c ... ignored, needs a moon
 
-successes:
-
----- a stdout ----
-skipped: no root
-
----- b stdout ----
-some words
-
-successes:
-    a
-    b
-
 test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
 
     #[test]
     fn skipped_tests_are_not_passed_ones() {
-        let totals = read(SHOWN, true);
+        let totals = read(SHOWN, "SKIPPED a: no root\n   Compiling x\nSKIPPED a: no root\n", true);
         assert_eq!((totals.passed, totals.failed), (1, 0));
         let skipped = [("c".into(), "needs a moon".into()), ("a".into(), "no root".into())];
         assert_eq!(totals.skipped, skipped);
@@ -126,13 +110,13 @@ test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
     fn several_programs_add_up() {
         let two = "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\n\
                    test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured\n";
-        let totals = read(two, false);
+        let totals = read(two, "", false);
         assert_eq!((totals.passed, totals.failed), (19, 3));
     }
 
     #[test]
     fn a_program_that_died_or_was_not_built_failed() {
-        assert_eq!(read("error: could not compile", false).failed, 1);
-        assert_eq!(read("running 1 test\n", false).failed, 1);
+        assert_eq!(read("", "error: could not compile", false).failed, 1);
+        assert_eq!(read("running 1 test\n", "", false).failed, 1);
     }
 }

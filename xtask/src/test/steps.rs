@@ -58,7 +58,7 @@ pub(super) fn all(args: &Args) -> Result<Vec<Step>> {
     if !args.no_live {
         for target in &live {
             let mut command = cargo(&["test", "--locked", "-p", TESTBED, "--test", target, "--"]);
-            command.args(&args.filter).args(["--test-threads=1", "--show-output"]);
+            command.args(&args.filter).arg("--test-threads=1");
             if args.require_live {
                 command.env("TRIMTAB_REQUIRE_LIVE", "1");
             }
@@ -114,7 +114,7 @@ fn with_mpi(steps: &mut Vec<Step>, args: &Args) {
         }
         let mut test = cargo(&["test", "--locked", "-p", MPI, "--no-fail-fast"]);
         library.apply(&mut test);
-        test.arg("--").args(&args.filter).arg("--show-output");
+        test.arg("--").args(&args.filter);
         steps.push(tests(&name, test));
     }
 }

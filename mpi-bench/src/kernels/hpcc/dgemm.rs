@@ -4,14 +4,13 @@
 //! y = C x - (alpha A B x + beta C0 x). As in the original, A, B, C come from one seed and start equal.
 
 use super::libc_rand::{LibcRand, RAND_MAX};
+use super::{EPS, THRESHOLD};
 use crate::error::Result;
 use crate::kernel::{Check, Facts, Family, Kernel, Lap, Metric, Param, Reading, Spec, Variant};
 use crate::linalg::{Mat, MatMut, gemm, gemv, norm_inf};
 use crate::memory::{Array, Pages};
 use crate::setup::Setup;
 use crate::team::Team;
-
-use super::{EPS, THRESHOLD};
 
 /// The kernel.
 pub(super) struct Dgemm {
@@ -71,7 +70,7 @@ impl Kernel for Dgemm {
             fill(matrix, self.seed);
         }
         let (n, (alpha, beta)) = (self.n, self.scale());
-        team.barrier();
+        team.barrier_in_step();
         let begin = mpi::time();
         let (a, b) = (Mat { data: &self.a, ld: n }, Mat { data: &self.b, ld: n });
         gemm((n, n, n), alpha, a, b, beta, &mut MatMut { data: &mut self.c, ld: n });

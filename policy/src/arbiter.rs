@@ -1,0 +1,145 @@
+//! Safety rails: when anything may be decided at all, and which proposal is taken.
+//!
+//! One trial at a time per host: knobs of different guests act on the same CPUs, so two trials at once could not be told
+//! apart. Rails: a bottleneck must persist (hold), decisions rest after each other (cool-down), are few a minute (budget),
+//! rest longer and longer while nothing helps (patience), a recipe that failed rests (back-off), nobody is pushed below the
+//! floor, nothing frozen is touched, and the expected gain is worth it. May not: turn anything.
+
+use crate::control::{Proposal, State};
+use crate::knowledge::{Knowledge, backoff_ms};
+use crate::units::MonoNs;
+use std::collections::VecDeque;
+
+/// A failed trial is followed by another one after the cool-down alone if that one promises at least this much, ...
+const PROMISING_GAIN: f64 = 0.05;
+/// ... but after so many failures in a row under one profile the promise is not believed any more.
+const IMPATIENT_FAILURES: u32 = 3;
+/// CPU that must be gained towards the floors for a plan to count as a cure.
+const CURE_MIN: f64 = 0.02;
+
+/// The arbiter's memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arbiter {
+    decided: VecDeque<MonoNs>,
+    ready_at: MonoNs,
+    failed_at: MonoNs,
+    failures: u32,
+    profile: String,
+    trouble_since: Option<MonoNs>,
+}
+
+fn after(at: MonoNs, ms: u64) -> MonoNs {
+    MonoNs(at.0.saturating_add(ms.saturating_mul(1_000_000)))
+}
+
+impl Arbiter {
+    /// Tells whether something is wrong at this tick.
+    pub(crate) fn trouble(&mut self, now: MonoNs, is: bool) {
+        self.trouble_since = if is { self.trouble_since.or(Some(now)) } else { None };
+    }
+
+    /// Whether a decision may be made now, whatever it is.
+    pub(crate) fn may_decide(&mut self, now: MonoNs, state_config: &crate::config::ArbiterConfig) -> bool {
+        while self.decided.front().is_some_and(|&t| now.since(t) >= 60_000_000_000) {
+            self.decided.pop_front();
+        }
+        let held = self.trouble_since.is_some_and(|t| now >= after(t, state_config.hold_ms));
+        held && now >= self.ready_at && self.decided.len() < state_config.decisions_per_min as usize
+    }
+
+    /// Nothing before `ms` from now.
+    pub(crate) fn rest(&mut self, now: MonoNs, ms: u64) {
+        self.ready_at = self.ready_at.max(after(now, ms));
+    }
+
+    /// A decision was made.
+    pub(crate) fn decided(&mut self, now: MonoNs) {
+        self.decided.push_back(now);
+    }
+
+    /// A trial ended. `failed` is `None` if it says nothing about the recipe.
+    pub(crate) fn closed(&mut self, now: MonoNs, profile: &str, failed: Option<bool>, cool_down_ms: u64) {
+        self.rest(now, cool_down_ms);
+        if self.profile != profile {
+            self.failures = 0;
+            profile.clone_into(&mut self.profile);
+        }
+        match failed {
+            Some(true) => {
+                self.failures = self.failures.saturating_add(1);
+                self.failed_at = now;
+            }
+            Some(false) => self.failures = 0,
+            None => {}
+        }
+    }
+
+    /// The proposal to take, if any.
+    pub(crate) fn pick(
+        &self,
+        mut proposals: Vec<Proposal>,
+        state: &State,
+        knowledge: &Knowledge,
+        now: MonoNs,
+    ) -> Option<Proposal> {
+        proposals.retain(|p| self.objection(p, state, knowledge, now).is_none());
+        let rank = |p: &Proposal| {
+            let cures = cures(p, state);
+            let proven = knowledge.is_proven(&state.profile, &p.plan.recipe);
+            (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected))
+        };
+        proposals.into_iter().max_by(|a, b| {
+            let (a, b) = (rank(a), rank(b));
+            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+        })
+    }
+
+    /// Why a proposal must not be tried, if it must not.
+    pub(crate) fn objection(
+        &self,
+        p: &Proposal,
+        state: &State,
+        knowledge: &Knowledge,
+        now: MonoNs,
+    ) -> Option<String> {
+        let config = &state.config.arbiter;
+        if p.plan.changes.is_empty() || p.plan.changes.len() > config.changes_per_decision as usize {
+            return Some(format!(
+                "{} changes, at most {}",
+                p.plan.changes.len(),
+                config.changes_per_decision
+            ));
+        }
+        for change in &p.plan.changes {
+            let subject = state.subjects.get(&change.guest);
+            if subject.is_none_or(|s| !s.may_turn(p.plan.family)) {
+                return Some(format!("{} of {} must not be turned", change.knob, change.guest_name));
+            }
+        }
+        if knowledge.rests(&state.profile, &p.plan.recipe, now).is_some() {
+            return Some(format!("{} rests after failures", p.plan.recipe));
+        }
+        let min_gain = config.min_gain_pct / 100.0;
+        let cures = cures(p, state);
+        if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected) < min_gain {
+            return Some(format!("expected gain {:.1} % is not worth it", p.expected * 100.0));
+        }
+        if let Some(harmed) = p.prediction.harmed(&state.score).next() {
+            return Some(format!("{harmed} would fall below its floor"));
+        }
+        if self.profile == state.profile && self.failures > 0 {
+            let promising = p.expected >= PROMISING_GAIN && self.failures < IMPATIENT_FAILURES;
+            let patience = backoff_ms(self.failures, config);
+            if !promising && now < after(self.failed_at, patience) {
+                return Some(format!("{} trials in a row did not help", self.failures));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a proposal brings guests back towards floors that they are below.
+fn cures(p: &Proposal, state: &State) -> bool {
+    let missing: f64 = state.score.terms.iter().map(crate::objective::Term::missing).sum();
+    missing - p.prediction.missing() >= CURE_MIN && p.expected >= -0.02
+}

@@ -1,0 +1,186 @@
+//! The hands: changes go out one at a time, and what became of each decides what follows.
+//!
+//! Two kinds of jobs: *forward* ones belong to the open trial, *back* ones put a knob to a former value. A refused forward
+//! job ends its trial; a refused back job is tried again later, for ever but ever more rarely, because a knob of ours must
+//! not stay turned. May not: decide.
+
+use super::Engine;
+use super::trials::Phase;
+use crate::decision::{Change, DecisionId, Effect, Outcome};
+use crate::knob::Knob;
+use crate::units::{GuestId, MonoNs, UnixMs};
+use std::collections::VecDeque;
+
+/// An actuator that has not answered for so long will not: its own time-out is far below.
+const ANSWER_MAX_MS: u64 = 60_000;
+/// First and longest rest of a refused way back.
+const RETRY_FIRST_MS: u64 = 1_000;
+const RETRY_MAX_MS: u64 = 300_000;
+
+/// One change to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) decision: Option<DecisionId>,
+    pub(super) change: Change,
+    pub(super) back: bool,
+    not_before: MonoNs,
+    tries: u32,
+}
+
+/// Jobs waiting and the one under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hands {
+    waiting: VecDeque<Job>,
+    under_way: Option<(Job, MonoNs)>,
+}
+
+impl Hands {
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.is_some() || !self.waiting.is_empty()
+    }
+    /// Whether anything of this decision is under way or waits for the first time.
+    pub(super) fn works_on(&self, decision: DecisionId, reachable: impl Fn(GuestId) -> bool) -> bool {
+        let of = |j: &Job| j.decision == Some(decision);
+        self.under_way.as_ref().is_some_and(|(j, _)| of(j))
+            || self.waiting.iter().any(|j| of(j) && j.tries == 0 && reachable(j.change.guest))
+    }
+    /// How many ways back of this decision wait for a guest.
+    pub(super) fn waits_for(&self, decision: DecisionId) -> usize {
+        self.waiting.iter().filter(|j| j.decision == Some(decision)).count()
+    }
+    /// The knob of a guest that a change is on its way to.
+    pub(super) fn reaches_for(&self, guest: GuestId) -> Option<Knob> {
+        self.under_way.as_ref().filter(|(j, _)| j.change.guest == guest).map(|(j, _)| j.change.knob)
+    }
+    pub(super) fn forward(&mut self, decision: DecisionId, change: Change) {
+        self.waiting.push_back(Job {
+            decision: Some(decision),
+            change,
+            back: false,
+            not_before: MonoNs(0),
+            tries: 0,
+        });
+    }
+    /// Puts a knob back; an older way back of the same knob is forgotten.
+    pub(super) fn back(&mut self, decision: Option<DecisionId>, change: Change) {
+        self.drop_knob(change.guest, change.knob);
+        self.waiting.push_back(Job { decision, change, back: true, not_before: MonoNs(0), tries: 0 });
+    }
+    pub(super) fn drop_forward(&mut self) {
+        self.waiting.retain(|j| j.back);
+    }
+    pub(super) fn drop_knob(&mut self, guest: GuestId, knob: Knob) {
+        self.waiting.retain(|j| j.change.guest != guest || j.change.knob != knob);
+    }
+    pub(super) fn drop_guest(&mut self, guest: GuestId) {
+        self.waiting.retain(|j| j.change.guest != guest);
+        if self.under_way.as_ref().is_some_and(|(j, _)| j.change.guest == guest) {
+            self.under_way = None;
+        }
+    }
+}
+
+impl Engine {
+    /// Tells what became of an `Apply`. `now` and `wall` are the present. An answer that nobody waits for (given
+    /// up, guest gone) is ignored: the next read-back shows the truth.
+    pub fn applied(
+        &mut self,
+        now: MonoNs,
+        wall: UnixMs,
+        decision: Option<DecisionId>,
+        change: &Change,
+        outcome: &Outcome,
+    ) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        self.wall = wall;
+        let expected = self.hands.under_way.take_if(|(j, _)| j.decision == decision && j.change == *change);
+        if let Some((job, _)) = expected {
+            self.settle_job(job, outcome);
+        }
+        self.pump();
+        std::mem::take(&mut self.effects)
+    }
+
+    fn settle_job(&mut self, job: Job, outcome: &Outcome) {
+        let (guest, knob) = (job.change.guest, job.change.knob);
+        match outcome {
+            Outcome::Done | Outcome::AlreadySo => {
+                self.ledger.set(guest, knob, &job.change.to, self.now);
+                self.stable_since = self.now;
+                if job.back {
+                    self.effects.extend(self.ledger.settle(guest, knob));
+                    self.finish_closing();
+                } else {
+                    self.forward_done();
+                }
+            }
+            Outcome::Refused(why) if job.back => self.back_refused(job, why),
+            Outcome::Refused(why) => {
+                let text = format!("{knob} of {} was refused: {why}", job.change.guest_name);
+                self.close_trial(&text, Some(true));
+            }
+        }
+    }
+
+    fn forward_done(&mut self) {
+        let Some(trial) = self.trial.as_mut().filter(|t| t.phase == Phase::Applying) else { return };
+        trial.applied += 1;
+        match trial.decision.changes.get(trial.applied) {
+            Some(next) => self.hands.forward(trial.decision.id, next.clone()),
+            None => {
+                trial.phase = Phase::Measuring;
+                trial.from = MonoNs(self.now.0.saturating_add(self.config.trial.settle_ms * 1_000_000));
+                self.stable_since = trial.from;
+            }
+        }
+    }
+
+    fn back_refused(&mut self, mut job: Job, why: &str) {
+        let rest_ms = (RETRY_FIRST_MS << job.tries.min(20)).min(RETRY_MAX_MS);
+        if job.tries == 0 {
+            let (knob, name) = (job.change.knob, job.change.guest_name.clone());
+            let text =
+                format!("{knob} of {name} could not be put back to {}: {why}; tried again", job.change.to);
+            self.note(Some(job.change.guest), text);
+        }
+        job.tries = job.tries.saturating_add(1);
+        job.not_before = MonoNs(self.now.0.saturating_add(rest_ms * 1_000_000));
+        self.hands.waiting.push_back(job);
+        self.finish_closing();
+    }
+
+    /// Sends the next job that can go, and gives up one that got no answer.
+    pub(super) fn pump(&mut self) {
+        let lost = |(_, sent): &mut (Job, MonoNs)| self.now.since(*sent) > ANSWER_MAX_MS * 1_000_000;
+        if let Some((job, _)) = self.hands.under_way.take_if(lost) {
+            self.settle_job(job, &Outcome::Refused(format!("no answer within {} s", ANSWER_MAX_MS / 1000)));
+        }
+        while self.hands.under_way.is_none() {
+            let can_go = |j: &Job| {
+                j.not_before <= self.now
+                    && self.guests.get(&j.change.guest).is_some_and(super::Known::is_reachable)
+            };
+            let Some(index) = self.hands.waiting.iter().position(can_go) else { break };
+            let Some(mut job) = self.hands.waiting.remove(index) else { break };
+            if job.back && !self.refresh(&mut job) {
+                self.finish_closing();
+                continue;
+            }
+            self.effects.push(Effect::Apply { decision: job.decision, change: job.change.clone() });
+            self.hands.under_way = Some((job, self.now));
+        }
+    }
+
+    /// Brings a way back up to date; `false` if there is nothing to put back any more.
+    fn refresh(&mut self, job: &mut Job) -> bool {
+        let (guest, knob) = (job.change.guest, job.change.knob);
+        if self.ledger.held(guest, knob).is_none() {
+            return false;
+        }
+        if let Some(known) = self.guests.get(&guest) {
+            known.name.clone_into(&mut job.change.guest_name);
+        }
+        job.change.to = self.reachable(job.change.to.clone());
+        true
+    }
+}

@@ -1,0 +1,208 @@
+//! Guests, knobs and CPUs that come, go and move under us. May not: decide what to try.
+
+use super::{Engine, Known};
+use crate::decision::{Change, DecisionId, Effect};
+use crate::knob::{Family, Knob, KnobValue};
+use crate::ledger::Moved;
+use crate::sample::{GuestSample, Sample};
+use crate::units::{GuestId, MonoNs};
+use std::sync::Arc;
+
+/// A guest missing for so long is gone; before that, its absence may be a hiccup of libvirt, and with the same pid it is
+/// the same process with the same knobs.
+const GONE_AFTER_MS: u64 = 10_000;
+
+impl Engine {
+    /// What of a value can be set while some CPUs are away.
+    pub(super) fn reachable(&self, value: KnobValue) -> KnobValue {
+        match value {
+            KnobValue::Cpus(set) => {
+                let left = set.minus(&self.vanished);
+                KnobValue::Cpus(if left.is_empty() { self.topology.cpu_set() } else { left })
+            }
+            other => other,
+        }
+    }
+
+    /// CPUs went or came: pins that name vanished CPUs go back to what is left of their originals.
+    pub(super) fn see_topology(&mut self, sample: &Sample) {
+        if *sample.host.topology == *self.topology {
+            return;
+        }
+        let first = self.topology.cpus.is_empty();
+        let (old, new) = (self.topology.cpu_set(), sample.host.topology.cpu_set());
+        self.topology = Arc::clone(&sample.host.topology);
+        if first {
+            return;
+        }
+        let before = self.vanished.clone();
+        self.vanished = self.vanished.or(&old).minus(&new);
+        self.stable_since = self.stable_since.max(self.now);
+        self.busy.retain(|&cpu, _| new.contains(cpu));
+        self.note(None, format!("usable CPUs changed from {old} to {new}"));
+        self.close_trial(&format!("usable CPUs changed from {old} to {new}"), None);
+        let stale: Vec<Change> = self
+            .ledger
+            .originals()
+            .filter_map(|o| {
+                let (KnobValue::Cpus(ours), KnobValue::Cpus(original)) = (&o.ours, &o.value) else {
+                    return None;
+                };
+                let lost = !ours.and(&self.vanished).is_empty();
+                let partly_back = *ours == original.minus(&before);
+                (lost || partly_back).then(|| Change {
+                    guest: o.guest,
+                    guest_name: o.guest_name.clone(),
+                    knob: o.knob,
+                    from: o.ours.clone(),
+                    to: o.value.clone(),
+                })
+            })
+            .collect();
+        for change in stale {
+            if self.ledger.handed_over(change.guest, change.knob.family()).is_none() {
+                self.hands.back(None, change);
+            }
+        }
+    }
+
+    /// Guests that appeared, restarted, were renamed or are gone.
+    pub(super) fn see_guests(&mut self, sample: &Sample) {
+        let unseen: Vec<GuestId> = self.ledger.originals().map(|o| o.guest).collect();
+        for id in unseen {
+            let now = self.now;
+            self.guests.entry(id).or_insert_with(|| Known::absent(now));
+        }
+        for (&id, guest) in &sample.guests {
+            self.see_guest(id, guest);
+        }
+        let absent: Vec<GuestId> =
+            self.guests.keys().filter(|id| !sample.guests.contains_key(id)).copied().collect();
+        for id in absent {
+            self.miss_guest(id);
+        }
+        self.resting.retain(|_, until| *until > self.now);
+    }
+
+    fn see_guest(&mut self, id: GuestId, guest: &GuestSample) {
+        let new = Known {
+            name: guest.name.clone(),
+            pid: guest.pid,
+            vcpus: guest.vcpus,
+            state: guest.state,
+            meta: Arc::clone(&guest.meta),
+            job_active: guest.job_active,
+            unresponsive: guest.unresponsive,
+            seen_at: self.now,
+            present: true,
+        };
+        // The pid that our originals are of, which for a guest first seen since our own start is in the store.
+        let stored = self.ledger.originals().find(|o| o.guest == id).and_then(|o| o.pid);
+        let old = self.guests.insert(id, new);
+        let was = old.as_ref().and_then(|o| o.pid).or(stored);
+        if was.is_some() && guest.pid.is_some() && was != guest.pid {
+            self.note(Some(id), format!("{} was restarted: its knobs are libvirt's again", guest.name));
+            self.lose_guest(id, &format!("{} was restarted", guest.name));
+        } else if let Some(old) = old.filter(|o| !o.name.is_empty() && o.name != guest.name) {
+            self.note(Some(id), format!("{} is called {} now", old.name, guest.name));
+        }
+        if self.is_on_trial(id)
+            && let Some(why) = self.guests.get(&id).and_then(Known::left_alone)
+        {
+            self.close_trial(&format!("{} is to be left alone: {why}", guest.name), None);
+        }
+    }
+
+    fn miss_guest(&mut self, id: GuestId) {
+        let Some(known) = self.guests.get_mut(&id) else { return };
+        let name = known.name.clone();
+        if std::mem::replace(&mut known.present, false) && self.is_on_trial(id) {
+            self.close_trial(&format!("{name} is gone"), None);
+        }
+        if self.now.since(self.guests.get(&id).map_or(MonoNs(0), |k| k.seen_at)) >= GONE_AFTER_MS * 1_000_000
+        {
+            self.guests.remove(&id);
+            self.findings.remove(&id);
+            self.lose_guest(id, "a guest is gone");
+        }
+    }
+
+    /// The guest's process is gone, and with it every knob that we turned.
+    fn lose_guest(&mut self, id: GuestId, why: &str) {
+        self.history.forget(id);
+        self.hands.drop_guest(id);
+        let knobs = self.ledger.forget(id);
+        self.effects.extend(knobs.into_iter().map(|knob| Effect::ForgetOriginal { guest: id, knob }));
+        if self.is_on_trial(id) {
+            self.close_trial(why, None);
+        }
+        self.finish_closing();
+    }
+
+    fn is_on_trial(&self, id: GuestId) -> bool {
+        self.trial.as_ref().is_some_and(|t| t.concerns(id))
+    }
+
+    /// Compares read-backs with what we set: the admin's change wins.
+    pub(super) fn see_knobs(&mut self, sample: &Sample) {
+        let usable = self.topology.cpu_set();
+        for (&id, guest) in &sample.guests {
+            let Some(values) = &guest.knobs else { continue };
+            self.expect_either(id);
+            let busy = self.hands.reaches_for(id);
+            for moved in self.ledger.read_back(id, values, sample.at, &usable, busy) {
+                self.yield_to_admin(id, &guest.name, &moved);
+            }
+        }
+    }
+
+    pub(super) fn yield_to_admin(&mut self, id: GuestId, name: &str, moved: &Moved) {
+        let Moved { knob, expected, found, was_held } = moved;
+        let family: Family = knob.family();
+        let whose = if *was_held { "Trimtab had set" } else { "it was" };
+        let why = format!("{knob} was set to {found} by somebody else ({whose} {expected})");
+        let text =
+            format!("{name}: {why}; {family} of this guest is left alone until restore or its restart");
+        self.ledger.hand_over(id, family, why);
+        self.hands.drop_knob(id, *knob);
+        if *was_held {
+            self.effects.push(Effect::ForgetOriginal { guest: id, knob: *knob });
+        }
+        self.note(Some(id), text);
+        if self.trial.as_ref().is_some_and(|t| t.turns(id, family)) {
+            let found = found.clone();
+            self.close_trial(&format!("{knob} of {name} was set to {found} by somebody else"), None);
+        }
+    }
+
+    /// A knob of ours back to another value, outside any trial.
+    pub(super) fn put_back(
+        &mut self,
+        decision: Option<DecisionId>,
+        guest: GuestId,
+        knob: Knob,
+        to: KnobValue,
+    ) -> Option<Change> {
+        let held = self.ledger.held(guest, knob)?;
+        let change = Change { guest, guest_name: self.name(guest), knob, from: held.ours.clone(), to };
+        self.hands.back(decision, change.clone());
+        Some(change)
+    }
+}
+
+impl Known {
+    /// A guest known from the store only.
+    fn absent(now: MonoNs) -> Self {
+        Self {
+            name: String::new(),
+            pid: None,
+            vcpus: 0,
+            state: crate::sample::GuestState::Other,
+            meta: Arc::default(),
+            job_active: false,
+            unresponsive: false,
+            seen_at: now,
+            present: false,
+        }
+    }
+}

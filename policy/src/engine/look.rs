@@ -1,0 +1,184 @@
+//! From rates to findings, score and profile, and from those to the next decision. May not: measure a trial.
+
+use super::Engine;
+use crate::control::{State, Subject, propose};
+use crate::decision::{Effect, Mode, Verdict};
+use crate::identify::profile::{self, Member};
+use crate::identify::{Bottleneck, Finding, Role};
+use crate::knob::{Family, KnobValue};
+use crate::objective::{Party, score};
+use crate::rates::Rates;
+use crate::units::{GuestId, MonoNs};
+use std::collections::BTreeMap;
+
+/// Weight of the newest tick in the smoothed busy share of a CPU: a memory of about three ticks.
+const BUSY_NEW: f64 = 0.3;
+/// Points that a judgement needs: one odd tick is none.
+const POINTS_MIN: usize = 2;
+/// The same advice is repeated after so long.
+const ADVICE_REST_MS: u64 = 600_000;
+/// Rest after a look that found nothing to do: proposing costs more than looking.
+const IDLE_LOOK_MS: u64 = 3_000;
+
+impl Engine {
+    /// Takes the rates in and judges every guest.
+    pub(super) fn look(&mut self, rates: &Rates) {
+        if rates.dt_s.is_none() {
+            self.history.clear();
+            self.stable_since = self.stable_since.max(self.now);
+            return;
+        }
+        let keep_ms = self.config.trial.before_max_ms.max(self.config.trial.after_max_ms)
+            + self.config.identify.window_ms;
+        self.history.push(rates, keep_ms);
+        for (&cpu, &busy) in &rates.host.cpus {
+            let smooth = self.busy.entry(cpu).or_insert(busy);
+            *smooth += BUSY_NEW * (busy - *smooth);
+        }
+        self.findings.retain(|id, _| rates.guests.contains_key(id));
+        for &id in rates.guests.keys() {
+            self.judge_guest(id);
+        }
+        self.judge_host();
+    }
+
+    fn judge_guest(&mut self, id: GuestId) {
+        let config = &self.config.identify;
+        let features = self.history.features(id, self.now, config.window_ms, self.stable_since);
+        let old = self.findings.get(&id);
+        let settling = self.now.since(self.stable_since) < config.window_ms.saturating_mul(1_000_000);
+        let finding = match features.filter(|f| f.points >= POINTS_MIN) {
+            Some(features) => {
+                let was = old.map_or(Role::Unknown, |f| f.role);
+                let cpus = self.topology.cpus.len();
+                Finding::of(features, was, cpus, self.idle_elsewhere(id), config)
+            }
+            // Right after a change of ours there is nothing yet to judge by: what was known stays.
+            None if settling && old.is_some() => return,
+            None => Finding::default(),
+        };
+        self.findings.insert(id, finding);
+    }
+
+    /// Idle CPUs that no affinity of the guest includes.
+    fn idle_elsewhere(&self, id: GuestId) -> f64 {
+        let Some(knobs) = self.ledger.knobs(id) else { return 0.0 };
+        let mut sets = knobs
+            .values()
+            .filter_map(|v| if let KnobValue::Cpus(set) = v { Some(set) } else { None })
+            .peekable();
+        if sets.peek().is_none() {
+            return 0.0;
+        }
+        let sets: Vec<_> = sets.collect();
+        let outside = self.busy.iter().filter(|(cpu, _)| !sets.iter().any(|s| s.contains(**cpu)));
+        outside.map(|(_, busy)| 1.0 - busy).sum()
+    }
+
+    fn judge_host(&mut self) {
+        let active = |f: &&Finding| f.role.is_active();
+        let mut parties = Vec::new();
+        let mut members = Vec::new();
+        for (&id, f) in self.findings.iter().filter(|(_, f)| active(f)) {
+            let (Some(known), Some(speed)) = (self.guests.get(&id), f.speed) else { continue };
+            members.push(Member { role: f.role, vcpus: known.vcpus, weight: known.meta.weight });
+            parties.push(Party {
+                guest: id,
+                name: known.name.clone(),
+                weight: known.meta.weight,
+                speed,
+                run: f.features.run,
+            });
+        }
+        let cpus = self.topology.cpus.len();
+        let profile = profile::key(cpus, members);
+        if profile != self.profile {
+            self.profile = profile;
+            self.profile_since = self.now;
+        }
+        self.score = score(parties, cpus, self.config.arbiter.floor_pct);
+        let held_back = |f: &Finding| !matches!(f.bottleneck, Bottleneck::None | Bottleneck::Unknown);
+        let trouble = self.findings.values().any(held_back) || self.score.below().next().is_some();
+        self.arbiter.trouble(self.now, trouble);
+    }
+
+    /// Makes at most one decision, if everything allows one.
+    pub(super) fn consider(&mut self) {
+        if self.mode == Mode::Observe || self.paused || self.trial.is_some() || self.hands.is_busy() {
+            return;
+        }
+        let known_since = self.stable_since.max(self.profile_since);
+        let long_enough =
+            self.now.since(known_since) >= self.config.trial.before_ms.saturating_mul(1_000_000);
+        if !self.recovery.is_over()
+            || !long_enough
+            || !self.arbiter.may_decide(self.now, &self.config.arbiter)
+        {
+            return;
+        }
+        let state = self.state();
+        let Some(proposal) = self.arbiter.pick(propose(&state), &state, &self.knowledge, self.now) else {
+            self.arbiter.rest(self.now, IDLE_LOOK_MS);
+            return;
+        };
+        if self.mode == Mode::Advise {
+            self.advise(proposal);
+        } else if !self.start_trial(proposal) {
+            self.arbiter.rest(self.now, IDLE_LOOK_MS);
+        }
+    }
+
+    fn advise(&mut self, proposal: crate::control::Proposal) {
+        self.arbiter.rest(self.now, IDLE_LOOK_MS);
+        let key = (self.profile.clone(), proposal.plan.recipe.clone());
+        self.advised.retain(|_, until| *until > self.now);
+        if self.advised.contains_key(&key) {
+            return;
+        }
+        self.advised.insert(key, MonoNs(self.now.0.saturating_add(ADVICE_REST_MS * 1_000_000)));
+        let plan = proposal.plan;
+        let mut decision =
+            self.decision(plan.beneficiary, plan.family, plan.changes, proposal.why, proposal.expected);
+        decision.verdict = Verdict::Advised;
+        decision.before = self.score.value;
+        decision.closed = Some(self.wall);
+        "advised: the mode is advise, nothing was changed".clone_into(&mut decision.outcome);
+        self.arbiter.decided(self.now);
+        self.effects.push(Effect::Record(decision));
+    }
+
+    /// Everything that proposals are made from.
+    pub(super) fn state(&self) -> State {
+        let mut subjects = BTreeMap::new();
+        for (&id, known) in self.guests.iter().filter(|(_, k)| k.present) {
+            let families = [Family::Placement, Family::Priority];
+            let mut frozen: BTreeMap<Family, String> =
+                families.into_iter().filter_map(|f| Some((f, self.frozen(id, f)?))).collect();
+            let knobs = self.ledger.knobs(id).cloned().unwrap_or_default();
+            if knobs.is_empty() {
+                frozen.extend(families.map(|f| (f, "its knobs have not been read yet".to_owned())));
+            }
+            subjects.insert(
+                id,
+                Subject {
+                    id,
+                    name: known.name.clone(),
+                    weight: known.meta.weight,
+                    vcpus: known.vcpus,
+                    found: self.findings.get(&id).cloned().unwrap_or_default(),
+                    knobs,
+                    originals: self.ledger.originals_of(id),
+                    frozen,
+                },
+            );
+        }
+        State {
+            topology: std::sync::Arc::clone(&self.topology),
+            domain: self.domain,
+            subjects,
+            score: self.score.clone(),
+            profile: self.profile.clone(),
+            config: self.config.clone(),
+        }
+    }
+}

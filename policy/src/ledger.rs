@@ -1,0 +1,306 @@
+//! Who set what: the originals of every knob that Trimtab holds, what was read back last, and whose word counts.
+//!
+//! A knob is *held* from the first change on until it is back at its original, its guest is gone, or the admin moved it.
+//! If a read-back shows a value that we did not set, the admin's change wins: the whole family of that guest is *handed
+//! over* until `restore` or a restart of the guest. May not: emit effects or know about trials.
+
+use crate::decision::{Change, Effect, Original};
+use crate::knob::{Family, Knob, KnobValue};
+use crate::topology::CpuSet;
+use crate::units::{GuestId, MonoNs};
+use std::collections::BTreeMap;
+
+/// One knob that is not at its original.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Original and what we set last.
+    pub(crate) original: Original,
+    /// Value before our last change, which a read-back that crossed it may still show.
+    previous: KnobValue,
+    /// Value of a refused change: it may have been set all the same (time-out).
+    unsure: Option<KnobValue>,
+    /// When we set it last; older read-backs say nothing.
+    set_at: MonoNs,
+    /// Read-backs in a row that showed `previous`.
+    doubts: u8,
+}
+
+/// A knob that moved under us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) knob: Knob,
+    pub(crate) expected: KnobValue,
+    pub(crate) found: KnobValue,
+    /// Whether we held it, so that its original is to be forgotten.
+    pub(crate) was_held: bool,
+}
+
+/// The books.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    seen: BTreeMap<GuestId, BTreeMap<Knob, KnobValue>>,
+    held: BTreeMap<(GuestId, Knob), Held>,
+    handed_over: BTreeMap<(GuestId, Family), String>,
+}
+
+/// Whether two values mean the same on the usable CPUs: libvirt lists CPUs that do not exist here, and the kernel takes
+/// offline ones away. If none of the expected ones is left, the kernel had to put the thread elsewhere.
+pub(crate) fn same(expected: &KnobValue, found: &KnobValue, usable: &CpuSet) -> bool {
+    match (expected, found) {
+        (KnobValue::Cpus(expected), KnobValue::Cpus(found)) => {
+            let left = expected.and(usable);
+            left.is_empty() || left == found.and(usable)
+        }
+        _ => expected == found,
+    }
+}
+
+impl Ledger {
+    /// Originals found in the store at start.
+    pub(crate) fn load(originals: Vec<Original>) -> Self {
+        let held = originals.into_iter().map(|o| {
+            let previous = o.ours.clone();
+            ((o.guest, o.knob), Held { original: o, previous, unsure: None, set_at: MonoNs(0), doubts: 0 })
+        });
+        Self { held: held.collect(), ..Self::default() }
+    }
+
+    /// Last known values of a guest's knobs; `None` before the first read-back.
+    pub(crate) fn knobs(&self, guest: GuestId) -> Option<&BTreeMap<Knob, KnobValue>> {
+        self.seen.get(&guest)
+    }
+
+    /// Originals of all held knobs.
+    pub(crate) fn originals(&self) -> impl Iterator<Item = &Original> {
+        self.held.values().map(|h| &h.original)
+    }
+
+    /// Originals of one guest's held knobs.
+    pub(crate) fn originals_of(&self, guest: GuestId) -> BTreeMap<Knob, KnobValue> {
+        let mine = self.held.range((guest, Knob::VcpuAffinity(0))..).take_while(|((g, _), _)| *g == guest);
+        mine.map(|((_, k), h)| (*k, h.original.value.clone())).collect()
+    }
+
+    pub(crate) fn held(&self, guest: GuestId, knob: Knob) -> Option<&Original> {
+        self.held.get(&(guest, knob)).map(|h| &h.original)
+    }
+
+    /// Why a family of a guest belongs to the admin, if it does.
+    pub(crate) fn handed_over(&self, guest: GuestId, family: Family) -> Option<&str> {
+        self.handed_over.get(&(guest, family)).map(String::as_str)
+    }
+
+    /// Announces a change: the record to store before it is made.
+    pub(crate) fn prepare(
+        &mut self,
+        guest: (GuestId, &str, Option<i32>),
+        knob: Knob,
+        from: &KnobValue,
+        to: &KnobValue,
+    ) -> Original {
+        let (id, name, pid) = guest;
+        let held = self.held.entry((id, knob)).or_insert_with(|| Held {
+            original: Original {
+                guest: id,
+                guest_name: name.to_owned(),
+                pid,
+                knob,
+                value: from.clone(),
+                ours: from.clone(),
+            },
+            previous: from.clone(),
+            unsure: None,
+            set_at: MonoNs(0),
+            doubts: 0,
+        });
+        // Until the change is confirmed either value may be read back.
+        held.unsure = Some(to.clone());
+        Original { ours: to.clone(), ..held.original.clone() }
+    }
+
+    /// The knob has this value now.
+    pub(crate) fn set(&mut self, guest: GuestId, knob: Knob, value: &KnobValue, now: MonoNs) {
+        self.seen.entry(guest).or_default().insert(knob, value.clone());
+        if let Some(held) = self.held.get_mut(&(guest, knob)) {
+            held.previous = std::mem::replace(&mut held.original.ours, value.clone());
+            held.unsure = None;
+            held.set_at = now;
+            held.doubts = 0;
+        }
+    }
+
+    /// What to store of a knob whose fate is decided: one that is back at its original is let go.
+    pub(crate) fn settle(&mut self, guest: GuestId, knob: Knob) -> Option<Effect> {
+        let held = self.held.get(&(guest, knob))?;
+        if held.original.ours == held.original.value {
+            self.held.remove(&(guest, knob));
+            return Some(Effect::ForgetOriginal { guest, knob });
+        }
+        Some(Effect::SaveOriginal(held.original.clone()))
+    }
+
+    /// Enters what was read back at `at` and gives the knobs that moved under us. `busy` names the knob that a change is
+    /// on its way to, about which the read-back says nothing.
+    pub(crate) fn read_back(
+        &mut self,
+        guest: GuestId,
+        values: &BTreeMap<Knob, KnobValue>,
+        at: MonoNs,
+        usable: &CpuSet,
+        busy: Option<Knob>,
+    ) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        let seen = self.seen.entry(guest).or_default();
+        for (&knob, value) in values.iter().filter(|(k, _)| Some(**k) != busy) {
+            let was = seen.insert(knob, value.clone());
+            let Some(held) = self.held.get_mut(&(guest, knob)) else {
+                if let Some(was) = was.filter(|w| !same(w, value, usable)) {
+                    moved.push(Moved { knob, expected: was, found: value.clone(), was_held: false });
+                }
+                continue;
+            };
+            let ours = &held.original.ours;
+            if same(ours, value, usable) {
+                held.doubts = 0;
+                // The belief stays in our own words, so that `from` of a later change is what we set.
+                seen.insert(knob, ours.clone());
+            } else if at < held.set_at || held.unsure.as_ref().is_some_and(|u| same(u, value, usable)) {
+                // Older than our change, or a refused change that took effect after all.
+            } else if same(&held.previous, value, usable) && held.doubts == 0 {
+                held.doubts = 1;
+            } else {
+                moved.push(Moved { knob, expected: ours.clone(), found: value.clone(), was_held: true });
+            }
+        }
+        seen.retain(|k, _| values.contains_key(k) || Some(*k) == busy);
+        for m in moved.iter().filter(|m| m.was_held) {
+            self.held.remove(&(guest, m.knob));
+        }
+        moved
+    }
+
+    /// A change that was announced is not made after all. Returns what to store instead.
+    pub(crate) fn cancel(&mut self, guest: GuestId, knob: Knob) -> Option<Effect> {
+        self.held.get_mut(&(guest, knob))?.unsure = None;
+        self.settle(guest, knob)
+    }
+
+    /// Of a knob that a decision of the last run was turning, either value is expected.
+    pub(crate) fn expect(&mut self, change: &Change) {
+        if let Some(held) = self.held.get_mut(&(change.guest, change.knob)) {
+            held.original.ours = change.to.clone();
+            held.unsure = Some(change.from.clone());
+        }
+    }
+
+    /// A knob is the admin's: it is no longer held.
+    pub(crate) fn let_go(&mut self, guest: GuestId, knob: Knob) {
+        self.held.remove(&(guest, knob));
+    }
+
+    /// Hands a family over to the admin.
+    pub(crate) fn hand_over(&mut self, guest: GuestId, family: Family, why: String) {
+        self.handed_over.entry((guest, family)).or_insert(why);
+    }
+
+    /// The admin gives back what was handed over, of one guest or of all. Returns how many families.
+    pub(crate) fn take_back(&mut self, guest: Option<GuestId>) -> usize {
+        let before = self.handed_over.len();
+        self.handed_over.retain(|(g, _), _| guest.is_some_and(|only| *g != only));
+        before - self.handed_over.len()
+    }
+
+    /// The guest is gone or restarted: its live knobs died with the process. Returns the knobs to forget.
+    pub(crate) fn forget(&mut self, guest: GuestId) -> Vec<Knob> {
+        self.seen.remove(&guest);
+        self.handed_over.retain(|(g, _), _| *g != guest);
+        let knobs: Vec<Knob> = self.held.keys().filter(|(g, _)| *g == guest).map(|(_, k)| *k).collect();
+        self.held.retain(|(g, _), _| *g != guest);
+        knobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const G: GuestId = GuestId([1; 16]);
+    const K: Knob = Knob::CpuShares;
+
+    fn values(shares: u64) -> BTreeMap<Knob, KnobValue> {
+        BTreeMap::from([(K, KnobValue::Shares(shares))])
+    }
+
+    fn held() -> Ledger {
+        let mut l = Ledger::default();
+        assert!(l.read_back(G, &values(1024), MonoNs(1), &CpuSet::first(2), None).is_empty());
+        let saved = l.prepare((G, "g", Some(7)), K, &KnobValue::Shares(1024), &KnobValue::Shares(8192));
+        assert_eq!((saved.value, saved.ours), (KnobValue::Shares(1024), KnobValue::Shares(8192)));
+        l.set(G, K, &KnobValue::Shares(8192), MonoNs(2));
+        l
+    }
+
+    #[test]
+    fn a_foreign_value_is_the_admins_at_once() {
+        let mut l = held();
+        assert!(l.read_back(G, &values(8192), MonoNs(3), &CpuSet::first(2), None).is_empty());
+        let moved = l.read_back(G, &values(512), MonoNs(4), &CpuSet::first(2), None);
+        assert_eq!(moved[0].found, KnobValue::Shares(512));
+        assert!(moved[0].was_held && l.held(G, K).is_none());
+    }
+
+    #[test]
+    fn the_previous_value_needs_to_be_seen_twice() {
+        let mut l = held();
+        assert!(l.read_back(G, &values(1024), MonoNs(3), &CpuSet::first(2), None).is_empty());
+        assert_eq!(l.read_back(G, &values(1024), MonoNs(4), &CpuSet::first(2), None).len(), 1);
+    }
+
+    #[test]
+    fn an_untouched_knob_that_moves_is_the_admins_too() {
+        let mut l = Ledger::default();
+        l.read_back(G, &values(1024), MonoNs(1), &CpuSet::first(2), None);
+        let moved = l.read_back(G, &values(2048), MonoNs(2), &CpuSet::first(2), None);
+        assert!(!moved[0].was_held);
+    }
+
+    #[test]
+    fn a_change_on_its_way_is_no_move() {
+        let mut l = held();
+        assert!(l.read_back(G, &values(77), MonoNs(3), &CpuSet::first(2), Some(K)).is_empty());
+        l.prepare((G, "g", Some(7)), K, &KnobValue::Shares(8192), &KnobValue::Shares(4096));
+        assert!(
+            l.read_back(G, &values(4096), MonoNs(4), &CpuSet::first(2), None).is_empty(),
+            "refused, yet set"
+        );
+    }
+
+    #[test]
+    fn cpus_that_do_not_exist_do_not_count() {
+        let mut l = Ledger::default();
+        let wide =
+            |text: &str| BTreeMap::from([(Knob::VcpuAffinity(0), KnobValue::Cpus(text.parse().unwrap()))]);
+        l.read_back(G, &wide("0-63"), MonoNs(1), &CpuSet::first(2), None);
+        assert!(l.read_back(G, &wide("0-1"), MonoNs(2), &CpuSet::first(2), None).is_empty());
+    }
+
+    #[test]
+    fn back_at_the_original_is_let_go() {
+        let mut l = held();
+        l.set(G, K, &KnobValue::Shares(4096), MonoNs(5));
+        assert!(matches!(l.settle(G, K), Some(Effect::SaveOriginal(o)) if o.ours == KnobValue::Shares(4096)));
+        l.set(G, K, &KnobValue::Shares(1024), MonoNs(6));
+        assert_eq!(l.settle(G, K), Some(Effect::ForgetOriginal { guest: G, knob: K }));
+        assert_eq!(l.originals().count(), 0);
+    }
+
+    #[test]
+    fn the_admin_gives_back() {
+        let mut l = Ledger::default();
+        l.hand_over(G, Family::Priority, "moved".to_owned());
+        assert_eq!(l.handed_over(G, Family::Priority), Some("moved"));
+        assert_eq!(l.take_back(Some(GuestId([2; 16]))), 0);
+        assert_eq!(l.take_back(None), 1);
+        assert_eq!(l.handed_over(G, Family::Priority), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! Rates from two samples.
+//!
+//! Problem: counters go backwards (restart, reset), threads come and go, statistics come late, ticks get lost. Approach:
+//! a rate exists only where both ends of the interval carry the same counter of the same thread, disk or CPU and it did
+//! not go backwards; everything else is absent. Units: run and wait in CPUs (seconds per second), bytes/s, operations/s.
+//! May not: judge what a rate means (identify does).
+
+use crate::sample::{
+    BlockSample, CpuTimes, GuestSample, GuestState, NetSample, Psi, Sample, ThreadRole, ThreadSample,
+};
+use crate::units::{GuestId, MonoNs, UnixMs};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A thread cannot run or wait longer than the interval; readings up to this factor above are jitter between the sensor's
+/// reads and are cut to 1, anything beyond is a counter that is not what it claims, and absent.
+const JITTER: f64 = 1.5;
+
+/// Rates over one interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// End of the interval.
+    pub at: MonoNs,
+    /// End of the interval on the wall clock; for humans only.
+    pub wall: UnixMs,
+    /// Length in seconds; absent at the first sample, after a gap, or when the clock did not advance: then all is absent.
+    pub dt_s: Option<f64>,
+    /// The host.
+    pub host: HostRates,
+    /// Guests present at the end of the interval.
+    pub guests: BTreeMap<GuestId, GuestRates>,
+}
+
+/// The host over one interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostRates {
+    /// Busy share per usable CPU, 0..=1.
+    pub cpus: BTreeMap<u32, f64>,
+    /// Mean of `cpus`.
+    pub busy: Option<f64>,
+    /// Share of the interval in which some task waited for a CPU (PSI some), 0..=1.
+    pub cpu_pressure: Option<f64>,
+    /// Same for I/O.
+    pub io_pressure: Option<f64>,
+    /// Same for memory.
+    pub memory_pressure: Option<f64>,
+}
+
+/// One role of a guest (all its threads of that role together).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoleRates {
+    /// Which.
+    pub role: ThreadRole,
+    /// Time on a CPU, in CPUs.
+    pub run: f64,
+    /// Time runnable without a CPU, in CPUs.
+    pub wait: f64,
+    /// Times scheduled in per second, where known.
+    pub slices_per_s: Option<f64>,
+    /// Host CPU that a thread of this role last ran on.
+    pub last_cpu: Option<u32>,
+}
+
+/// All disks of a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DiskRates {
+    /// Bytes read per second.
+    pub read_bps: f64,
+    /// Bytes written per second.
+    pub write_bps: f64,
+    /// Requests (reads, writes, flushes) per second.
+    pub ops_per_s: f64,
+    /// Mean number of requests in flight (sum of latencies per second), where libvirt tells latencies.
+    pub in_flight: Option<f64>,
+}
+
+/// One guest over one interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GuestRates {
+    /// Present name.
+    pub name: String,
+    /// Roles with known run and wait, in order of role.
+    pub roles: Vec<RoleRates>,
+    /// Sum of run over `roles`; absent when a vCPU's counters are missing, since the sum would be too small.
+    pub run: Option<f64>,
+    /// Sum of wait over `roles`; absent as `run`.
+    pub wait: Option<f64>,
+    /// Disks; absent when the statistics are not of this tick.
+    pub disk: Option<DiskRates>,
+    /// Bytes received and sent per second; absent when the statistics are not of this tick or there is no interface.
+    pub net_bps: Option<(f64, f64)>,
+    /// Instructions per second of all vCPU threads, where the PMU counts them.
+    pub instructions_per_s: Option<f64>,
+    /// Context switches per second of all threads, where counted.
+    pub switches_per_s: Option<f64>,
+    /// Migrations between host CPUs per second of all threads, where counted.
+    pub cpu_migrations_per_s: Option<f64>,
+    /// Share of the interval in which some task of the guest waited for a CPU (cgroup v2 PSI).
+    pub cpu_pressure: Option<f64>,
+}
+
+impl GuestRates {
+    /// Run and wait of the vCPUs, summed.
+    pub fn vcpus(&self) -> impl Iterator<Item = &RoleRates> {
+        self.roles.iter().filter(|r| !r.role.is_service())
+    }
+    /// Roles that serve the guest's I/O.
+    pub fn services(&self) -> impl Iterator<Item = &RoleRates> {
+        self.roles.iter().filter(|r| r.role.is_service())
+    }
+}
+
+/// Bulk statistics of the last tick that had them, since rates of late statistics span more than one tick.
+#[derive(Clone, Debug)]
+struct Fresh {
+    at: MonoNs,
+    pid: Option<i32>,
+    blocks: Vec<BlockSample>,
+    nets: Vec<NetSample>,
+}
+
+/// Remembers what is needed of former samples to make rates of the next.
+#[derive(Clone, Debug, Default)]
+pub struct Differ {
+    previous: Option<Sample>,
+    fresh: BTreeMap<GuestId, Fresh>,
+}
+
+impl Differ {
+    /// Rates from the previous sample to this one, which becomes the previous.
+    ///
+    /// Longer intervals than `gap_max_ms` give no rates: load on both sides of a stall is not the same load.
+    pub fn next(&mut self, sample: Sample, gap_max_ms: u64) -> Rates {
+        let dt_s = self.previous.as_ref().and_then(|p| {
+            let dt_ns = sample.at.since(p.at);
+            (dt_ns > 0 && dt_ns <= gap_max_ms.saturating_mul(1_000_000)).then_some(dt_ns as f64 / 1e9)
+        });
+        let mut rates = Rates { at: sample.at, wall: sample.wall, dt_s, ..Rates::default() };
+        let previous = self.previous.take();
+        if let (Some(dt_s), Some(begin)) = (dt_s, &previous) {
+            rates.host = host_rates(begin, &sample, dt_s);
+        }
+        for (&id, guest) in &sample.guests {
+            let begin = previous.as_ref().and_then(|p| p.guests.get(&id)).filter(|b| b.pid == guest.pid);
+            let mut of_guest = match (dt_s, begin) {
+                (Some(dt_s), Some(begin)) => guest_rates(begin, guest, dt_s),
+                _ => GuestRates { name: guest.name.clone(), ..GuestRates::default() },
+            };
+            self.bulk(id, guest, sample.at, gap_max_ms, &mut of_guest);
+            rates.guests.insert(id, of_guest);
+        }
+        self.fresh.retain(|id, _| sample.guests.contains_key(id));
+        self.previous = Some(sample);
+        rates
+    }
+
+    /// The sample that the last rates ended at.
+    pub fn last(&self) -> Option<&Sample> {
+        self.previous.as_ref()
+    }
+
+    /// Disk and network rates between the last two ticks that had bulk statistics.
+    fn bulk(
+        &mut self,
+        id: GuestId,
+        guest: &GuestSample,
+        at: MonoNs,
+        gap_max_ms: u64,
+        rates: &mut GuestRates,
+    ) {
+        if !guest.stats_fresh {
+            return;
+        }
+        let now = Fresh { at, pid: guest.pid, blocks: guest.blocks.clone(), nets: guest.nets.clone() };
+        let Some(begin) = self.fresh.insert(id, now) else { return };
+        let dt_ns = at.since(begin.at);
+        if dt_ns == 0 || dt_ns > gap_max_ms.saturating_mul(1_000_000) || begin.pid != guest.pid {
+            return;
+        }
+        let dt_s = dt_ns as f64 / 1e9;
+        rates.disk = disk_rates(&begin.blocks, &guest.blocks, dt_s);
+        rates.net_bps = net_rates(&begin.nets, &guest.nets, dt_s);
+    }
+}
+
+/// Increase of a counter per second; absent if it is at either end or went backwards.
+fn per_s(begin: Option<u64>, end: Option<u64>, dt_s: f64) -> Option<f64> {
+    end?.checked_sub(begin?).map(|delta| delta as f64 / dt_s)
+}
+
+/// Increase of a scaled counter per second; absent as in `per_s` or if not finite.
+fn per_s_f(begin: Option<f64>, end: Option<f64>, dt_s: f64) -> Option<f64> {
+    let rate = (end? - begin?) / dt_s;
+    (rate.is_finite() && rate >= 0.0).then_some(rate)
+}
+
+/// A nanosecond counter of one thread as share of the interval.
+fn share(begin: Option<u64>, end: Option<u64>, dt_s: f64) -> Option<f64> {
+    per_s(begin, end, dt_s).map(|ns| ns / 1e9).filter(|&s| s <= JITTER).map(|s| s.min(1.0))
+}
+
+fn pressure(begin: Option<Psi>, end: Option<Psi>, dt_s: f64) -> Option<f64> {
+    per_s(begin.map(|p| p.some_us), end.map(|p| p.some_us), dt_s).map(|us| (us / 1e6).min(1.0))
+}
+
+fn host_rates(begin: &Sample, end: &Sample, dt_s: f64) -> HostRates {
+    let mut cpus = BTreeMap::new();
+    for cpu in end.host.topology.cpus.iter().map(|c| c.cpu) {
+        let ends = begin.host.cpus.get(&cpu).zip(end.host.cpus.get(&cpu));
+        if let Some(busy) = ends.and_then(|(b, e)| busy(b, e, dt_s)) {
+            cpus.insert(cpu, busy);
+        }
+    }
+    let mean = (!cpus.is_empty()).then(|| cpus.values().sum::<f64>() / cpus.len() as f64);
+    HostRates {
+        busy: mean,
+        cpus,
+        cpu_pressure: pressure(begin.host.psi.cpu, end.host.psi.cpu, dt_s),
+        io_pressure: pressure(begin.host.psi.io, end.host.psi.io, dt_s),
+        memory_pressure: pressure(begin.host.psi.memory, end.host.psi.memory, dt_s),
+    }
+}
+
+/// Busy share from the busy counters alone: the kernel's idle and iowait counters are known to run backwards.
+fn busy(begin: &CpuTimes, end: &CpuTimes, dt_s: f64) -> Option<f64> {
+    let pairs = [
+        (begin.user_ns, end.user_ns),
+        (begin.system_ns, end.system_ns),
+        (begin.irq_ns, end.irq_ns),
+        (begin.steal_ns, end.steal_ns),
+    ];
+    let mut ns = 0u64;
+    for (b, e) in pairs {
+        ns = ns.saturating_add(e.checked_sub(b)?);
+    }
+    let share = ns as f64 / 1e9 / dt_s;
+    (share <= JITTER).then_some(share.min(1.0))
+}
+
+fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates {
+    let mut roles: BTreeMap<ThreadRole, RoleRates> = BTreeMap::new();
+    let mut vcpus_seen = 0u32;
+    let (mut instructions, mut switches, mut migrations) = (None::<f64>, None::<f64>, None::<f64>);
+    let mut before = begin.threads.iter().peekable();
+    for thread in &end.threads {
+        while before.peek().is_some_and(|b| b.tid < thread.tid) {
+            before.next();
+        }
+        let Some(b) = before.peek().filter(|b| b.tid == thread.tid && b.role == thread.role) else {
+            continue;
+        };
+        add_perf(b, thread, dt_s, &mut instructions, &mut switches, &mut migrations);
+        let (Some(run), Some(wait)) =
+            (share(b.run_ns, thread.run_ns, dt_s), share(b.wait_ns, thread.wait_ns, dt_s))
+        else {
+            continue;
+        };
+        if !thread.role.is_service() {
+            vcpus_seen += 1;
+        }
+        let slices = per_s(b.slices, thread.slices, dt_s);
+        let role = roles.entry(thread.role).or_insert(RoleRates {
+            role: thread.role,
+            run: 0.0,
+            wait: 0.0,
+            slices_per_s: None,
+            last_cpu: None,
+        });
+        role.run += run;
+        role.wait += wait;
+        role.slices_per_s = sum(role.slices_per_s, slices);
+        role.last_cpu = thread.last_cpu.or(role.last_cpu);
+    }
+    let wanted = end.threads.iter().filter(|t| !t.role.is_service()).count() as u32;
+    let complete = vcpus_seen > 0 && vcpus_seen == wanted && end.state == GuestState::Running;
+    let total = |f: fn(&RoleRates) -> f64| complete.then(|| roles.values().map(f).sum());
+    GuestRates {
+        name: end.name.clone(),
+        run: total(|r| r.run),
+        wait: total(|r| r.wait),
+        roles: roles.into_values().collect(),
+        instructions_per_s: instructions,
+        switches_per_s: switches,
+        cpu_migrations_per_s: migrations,
+        cpu_pressure: pressure(begin.psi.cpu, end.psi.cpu, dt_s),
+        ..GuestRates::default()
+    }
+}
+
+fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
+}
+
+fn add_perf(
+    begin: &ThreadSample,
+    end: &ThreadSample,
+    dt_s: f64,
+    instructions: &mut Option<f64>,
+    switches: &mut Option<f64>,
+    migrations: &mut Option<f64>,
+) {
+    let (Some(b), Some(e)) = (begin.perf, end.perf) else { return };
+    if !end.role.is_service() {
+        *instructions = sum(*instructions, per_s_f(b.instructions, e.instructions, dt_s));
+    }
+    *switches = sum(*switches, per_s_f(b.context_switches, e.context_switches, dt_s));
+    *migrations = sum(*migrations, per_s_f(b.cpu_migrations, e.cpu_migrations, dt_s));
+}
+
+fn disk_rates(begin: &[BlockSample], end: &[BlockSample], dt_s: f64) -> Option<DiskRates> {
+    let mut total: Option<DiskRates> = None;
+    for e in end {
+        let Some(b) = begin.iter().find(|b| b.name == e.name) else { continue };
+        let (read, write) = (per_s(b.rd_bytes, e.rd_bytes, dt_s), per_s(b.wr_bytes, e.wr_bytes, dt_s));
+        if read.is_none() && write.is_none() {
+            continue;
+        }
+        let ops = [(b.rd_reqs, e.rd_reqs), (b.wr_reqs, e.wr_reqs), (b.fl_reqs, e.fl_reqs)];
+        let latency = sum(per_s(b.rd_time_ns, e.rd_time_ns, dt_s), per_s(b.wr_time_ns, e.wr_time_ns, dt_s));
+        let t = total.get_or_insert_default();
+        t.read_bps += read.unwrap_or_default();
+        t.write_bps += write.unwrap_or_default();
+        t.ops_per_s += ops.iter().filter_map(|&(b, e)| per_s(b, e, dt_s)).sum::<f64>();
+        t.in_flight = sum(t.in_flight, latency.map(|ns| ns / 1e9));
+    }
+    total
+}
+
+fn net_rates(begin: &[NetSample], end: &[NetSample], dt_s: f64) -> Option<(f64, f64)> {
+    let mut total: Option<(f64, f64)> = None;
+    for e in end {
+        let Some(b) = begin.iter().find(|b| b.name == e.name) else { continue };
+        if let (Some(rx), Some(tx)) =
+            (per_s(b.rx_bytes, e.rx_bytes, dt_s), per_s(b.tx_bytes, e.tx_bytes, dt_s))
+        {
+            let t = total.get_or_insert_default();
+            t.0 += rx;
+            t.1 += tx;
+        }
+    }
+    total
+}

@@ -1,0 +1,216 @@
+//! Keep or revert: the noise-aware test of a trial (docs/algorithms/trial.md, with measured error rates).
+//!
+//! Problem: a few seconds of a noisy, autocorrelated objective before and after a change; did it help by more than noise?
+//! Approach: Welch's t on the two means with the variance of a mean enlarged for autocorrelation (lag-1 coefficient pooled
+//! over both windows and drawn towards a prior, because six samples cannot tell it), looked at several times while the
+//! window after grows. Kept only if the lower confidence bound is above zero and the estimate above the least gain; an
+//! answer that stays open at the last look is a revert, because the state before is the one known to be harmless.
+//! May not: know about knobs or guests.
+
+/// Prior of the lag-1 autocorrelation of the objective at 1 s ticks, and how many samples it is worth. Throughput of a disk
+/// and load balancing of the kernel both have memory of about a second.
+const PRIOR_RHO: f64 = 0.3;
+const PRIOR_SAMPLES: f64 = 12.0;
+/// Relative standard deviation that is assumed at least: a handful of samples may agree by chance.
+const NOISE_MIN: f64 = 0.01;
+
+/// What the test must respect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// Least relative gain that is worth keeping.
+    pub min_gain: f64,
+    /// One-sided confidence at each look, 0.5..1.
+    pub confidence: f64,
+    /// No further look will follow.
+    pub last_look: bool,
+    /// The change only undoes former changes of ours: kept unless it is worse.
+    pub undoes: bool,
+}
+
+/// What the test says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It helped.
+    Keep,
+    /// It did not help, or that cannot be told.
+    Revert,
+    /// Measure on.
+    Undecided,
+}
+
+/// The numbers behind a judgement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// Mean before.
+    pub before: f64,
+    /// Mean after.
+    pub after: f64,
+    /// Relative gain.
+    pub gain: f64,
+    /// Lower bound of the gain at the rule's confidence.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+/// Compares the objective's samples after a change with those before. `None` if a window has fewer than two samples or the
+/// objective was not positive before.
+pub fn judge(before: &[f64], after: &[f64], rule: &Rule) -> Option<(Judgement, Evidence)> {
+    let (b, a) = (mean(before)?, mean(after)?);
+    if b <= 0.0 || before.len() < 2 || after.len() < 2 {
+        return None;
+    }
+    let rho = autocorrelation(before, b, after, a);
+    let (var_b, df_b) = variance_of_mean(before, b, rho);
+    let (var_a, df_a) = variance_of_mean(after, a, rho);
+    let var = var_a + var_b;
+    let df = (var * var / (var_b * var_b / df_b + var_a * var_a / df_a)).max(1.0);
+    let half = t_quantile(rule.confidence, df) * var.sqrt() / b;
+    let gain = a / b - 1.0;
+    let evidence = Evidence { before: b, after: a, gain, low: gain - half, high: gain + half };
+    Some((decide(&evidence, rule), evidence))
+}
+
+fn decide(e: &Evidence, rule: &Rule) -> Judgement {
+    if rule.undoes {
+        return match (e.high < 0.0 || e.gain < -rule.min_gain, e.low > -rule.min_gain || rule.last_look) {
+            (true, _) if e.high < 0.0 || rule.last_look => Judgement::Revert,
+            (false, true) => Judgement::Keep,
+            _ => Judgement::Undecided,
+        };
+    }
+    if e.low > 0.0 && e.gain >= rule.min_gain {
+        Judgement::Keep
+    } else if e.high < rule.min_gain || rule.last_look {
+        Judgement::Revert
+    } else {
+        Judgement::Undecided
+    }
+}
+
+fn mean(samples: &[f64]) -> Option<f64> {
+    (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
+}
+
+/// Lag-1 coefficient of the residuals of both windows, corrected for the bias of short series, drawn to the prior.
+fn autocorrelation(before: &[f64], b: f64, after: &[f64], a: f64) -> f64 {
+    let (mut products, mut squares) = (0.0, 0.0);
+    for (samples, mean) in [(before, b), (after, a)] {
+        squares += samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        products += samples.windows(2).map(|w| (w[0] - mean) * (w[1] - mean)).sum::<f64>();
+    }
+    let n = (before.len() + after.len()) as f64;
+    let raw = if squares > 0.0 { products / squares } else { 0.0 };
+    // Subtracting each window's mean pulls the estimate down by about (1 + 3 rho) / n per window (Kendall).
+    let unbiased = raw + 2.0 * (1.0 + 3.0 * raw.max(0.0)) / n;
+    ((unbiased * n + PRIOR_RHO * PRIOR_SAMPLES) / (n + PRIOR_SAMPLES)).clamp(0.0, 0.9)
+}
+
+/// Variance of the mean of an AR(1) series, and the degrees of freedom that remain.
+fn variance_of_mean(samples: &[f64], mean: f64, rho: f64) -> (f64, f64) {
+    let n = samples.len() as f64;
+    let effective = (n * (1.0 - rho) / (1.0 + rho)).max(1.5);
+    let sum: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
+    // E[sum] = sigma^2 (n - n/effective) for a correlated series.
+    let sigma2 = (sum / (n - n / effective).max(1.0)).max((NOISE_MIN * mean).powi(2));
+    (sigma2 / effective, (effective - 1.0).max(1.0))
+}
+
+/// Quantile of Student's t with (real) `df >= 1` degrees of freedom for `p` in 0.5..1 (Hill 1970, CACM algorithm 396).
+fn t_quantile(p: f64, df: f64) -> f64 {
+    let two_tailed = 2.0 * (1.0 - p);
+    if (df - 1.0).abs() < 1e-9 {
+        let x = two_tailed * std::f64::consts::FRAC_PI_2;
+        return x.cos() / x.sin();
+    }
+    if (df - 2.0).abs() < 1e-9 {
+        return (2.0 / (two_tailed * (2.0 - two_tailed)) - 2.0).sqrt();
+    }
+    let a = 1.0 / (df - 0.5);
+    let b = 48.0 / (a * a);
+    let mut c = ((20_700.0 * a / b - 98.0) * a - 16.0) * a + 96.36;
+    let d = ((94.5 / (b + c) - 3.0) / b + 1.0) * (a * std::f64::consts::FRAC_PI_2).sqrt() * df;
+    let mut x = d * two_tailed;
+    let mut y = x.powf(2.0 / df);
+    if y > 0.05 + a {
+        x = normal_quantile(two_tailed * 0.5);
+        y = x * x;
+        if df < 5.0 {
+            c += 0.3 * (df - 4.5) * (x + 0.6);
+        }
+        c += (((0.05 * d * x - 5.0) * x - 7.0) * x - 2.0) * x + b;
+        y = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / c - y - 3.0) / b + 1.0) * x;
+        y = a * y * y;
+        y = if y > 0.002 { y.exp() - 1.0 } else { 0.5 * y * y + y };
+    } else {
+        y = ((1.0 / (((df + 6.0) / (df * y) - 0.089 * d - 0.822) * (df + 2.0) * 3.0) + 0.5 / (df + 4.0)) * y
+            - 1.0)
+            * (df + 1.0)
+            / (df + 2.0)
+            + 1.0 / y;
+    }
+    (df * y).sqrt()
+}
+
+/// Quantile of the standard normal for small `p` (negative result), Abramowitz and Stegun 26.2.23, error < 4.5e-4.
+fn normal_quantile(p: f64) -> f64 {
+    let t = (-2.0 * p.ln()).sqrt();
+    let numerator = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    let denominator = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
+    -(t - numerator / denominator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: Rule = Rule { min_gain: 0.03, confidence: 0.95, last_look: false, undoes: false };
+
+    #[test]
+    fn t_quantiles_match_the_tables() {
+        for (p, df, expected) in [
+            (0.95, 1.0, 6.314),
+            (0.95, 2.0, 2.920),
+            (0.95, 3.0, 2.353),
+            (0.95, 5.0, 2.015),
+            (0.95, 10.0, 1.812),
+            (0.975, 4.0, 2.776),
+            (0.99, 7.0, 2.998),
+            (0.9, 30.0, 1.310),
+        ] {
+            let got = t_quantile(p, df);
+            assert!((got - expected).abs() < 0.01, "t({p}, {df}) = {got}, tables say {expected}");
+        }
+    }
+
+    #[test]
+    fn clear_gain_is_kept_clear_loss_reverted() {
+        let before = [0.40, 0.41, 0.39, 0.40, 0.40];
+        let (j, e) = judge(&before, &[0.60, 0.62, 0.61, 0.60, 0.61, 0.62], &RULE).unwrap();
+        assert_eq!(j, Judgement::Keep);
+        assert!(e.low > 0.4 && e.high < 0.65, "{e:?}");
+        let (j, _) = judge(&before, &[0.35, 0.36, 0.35, 0.34, 0.35, 0.36], &RULE).unwrap();
+        assert_eq!(j, Judgement::Revert);
+    }
+
+    #[test]
+    fn noise_is_undecided_then_reverted() {
+        let (before, after) = ([0.4, 0.5, 0.3, 0.45, 0.35], [0.45, 0.5, 0.35, 0.4, 0.38, 0.5]);
+        assert_eq!(judge(&before, &after, &RULE).unwrap().0, Judgement::Undecided);
+        let last = Rule { last_look: true, ..RULE };
+        assert_eq!(judge(&before, &after, &last).unwrap().0, Judgement::Revert);
+    }
+
+    #[test]
+    fn too_little_is_no_judgement() {
+        assert_eq!(judge(&[0.4], &[0.5, 0.5], &RULE), None);
+        assert_eq!(judge(&[0.0, 0.0], &[0.5, 0.5], &RULE), None);
+    }
+
+    #[test]
+    fn undoing_is_kept_unless_worse() {
+        let undo = Rule { undoes: true, last_look: true, ..RULE };
+        assert_eq!(judge(&[0.4, 0.41, 0.39], &[0.4, 0.4, 0.41], &undo).unwrap().0, Judgement::Keep);
+        assert_eq!(judge(&[0.4, 0.41, 0.39], &[0.2, 0.21, 0.2], &undo).unwrap().0, Judgement::Revert);
+    }
+}

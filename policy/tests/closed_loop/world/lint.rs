@@ -1,0 +1,143 @@
+//! An independent judge of everything the engine asks for: knows the rules, not the engine.
+
+use super::host::Host;
+use std::collections::{BTreeMap, BTreeSet};
+use trimtab_policy::decision::{Decision, DecisionId, Effect, Mode, Original, Verdict};
+use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
+use trimtab_policy::sample::GuestState;
+use trimtab_policy::units::GuestId;
+
+#[derive(Default)]
+pub(crate) struct Lint {
+    pub(crate) violations: Vec<String>,
+    pub(crate) decisions: BTreeMap<DecisionId, Decision>,
+    pub(crate) originals: BTreeMap<(GuestId, Knob), Original>,
+    /// Knob values when the guest started, or as the admin set them since.
+    pub(crate) truth: BTreeMap<(GuestId, Knob), KnobValue>,
+    decided_ns: Vec<u64>,
+    highest: DecisionId,
+    /// Knobs that the admin moved: nothing may be turned there.
+    pub(crate) admins: BTreeSet<(GuestId, Knob)>,
+}
+
+impl Lint {
+    fn check(&mut self, ok: bool, what: impl FnOnce() -> String) {
+        if !ok {
+            self.violations.push(what());
+        }
+    }
+
+    pub(crate) fn see(&mut self, effect: &Effect, host: &Host, mode: Mode, per_min: u32) {
+        match effect {
+            Effect::Record(d) => self.record(d, host, mode, per_min),
+            Effect::SaveOriginal(o) => {
+                let truth = self.truth.get(&(o.guest, o.knob)).cloned();
+                self.check(truth.as_ref() == Some(&o.value), || {
+                    format!("original {o:?} is really {truth:?}")
+                });
+                self.originals.insert((o.guest, o.knob), o.clone());
+            }
+            Effect::ForgetOriginal { guest, knob } => {
+                let gone = self.originals.remove(&(*guest, *knob));
+                let value = host.guests.get(guest).and_then(|g| g.knobs.get(knob)).cloned();
+                let back = match (&gone, &value) {
+                    (Some(o), Some(v)) => o.value == *v || self.admins.contains(&(*guest, *knob)),
+                    _ => true,
+                };
+                self.check(back, || format!("{knob} of {guest} is forgotten at {value:?}, was {gone:?}"));
+            }
+            Effect::Apply { decision, change } => self.apply(*decision, change, host, mode),
+            Effect::Learn(l) => {
+                let sane = l.kept <= l.tried && l.failures <= l.tried && l.mean_gain.is_finite();
+                self.check(sane, || format!("lesson {l:?}"));
+            }
+            Effect::Note { text, .. } => self.check(!text.is_empty(), || "empty note".to_owned()),
+        }
+    }
+
+    fn record(&mut self, d: &Decision, host: &Host, mode: Mode, per_min: u32) {
+        self.check(!d.why.is_empty() && d.expected.is_finite(), || format!("no reason: {d:?}"));
+        self.check(!d.changes.is_empty(), || format!("nothing to do: {d:?}"));
+        self.check(d.changes.iter().all(|c| c.knob.family() == d.knob), || format!("mixed families: {d:?}"));
+        self.check(d.changes.iter().all(|c| c.from != c.to), || format!("empty change: {d:?}"));
+        let open = d.verdict == Verdict::Pending;
+        self.check(open != d.closed.is_some() && open == d.outcome.is_empty(), || {
+            format!("half closed: {d:?}")
+        });
+        if !self.decisions.contains_key(&d.id) {
+            self.check(d.id > self.highest, || format!("number {} used again", d.id));
+            self.highest = self.highest.max(d.id);
+            self.check(mode != Mode::Observe, || "decided in observe".to_owned());
+            self.check((mode == Mode::Advise) == (d.verdict == Verdict::Advised), || {
+                format!("{mode:?}: {d:?}")
+            });
+            let others = self.decisions.values().filter(|o| o.verdict == Verdict::Pending).count();
+            self.check(others == 0, || format!("decision {} while another is open", d.id));
+            self.decided_ns.push(host.now_ns);
+            let recent = self.decided_ns.iter().filter(|&&t| host.now_ns - t < 60_000_000_000).count();
+            self.check(recent <= per_min as usize, || format!("{recent} decisions within a minute"));
+            self.check_floor(d);
+        }
+        if d.verdict == Verdict::Reverted && !d.outcome.contains("as soon as") {
+            for c in &d.changes {
+                let is = host.guests.get(&c.guest).and_then(|g| g.knobs.get(&c.knob));
+                let undone = is.is_none_or(|v| *v == c.from) || self.admins.contains(&(c.guest, c.knob));
+                let later = self.decisions.values().any(|o| o.id > d.id && o.verdict == Verdict::Kept);
+                self.check(undone || later, || {
+                    format!("{} of {} is {is:?} after {}", c.knob, c.guest_name, d.outcome)
+                });
+            }
+        }
+        self.decisions.insert(d.id, d.clone());
+    }
+
+    fn check_floor(&mut self, d: &Decision) {
+        let says = d.why.split("closest to its floor is ").nth(1);
+        self.check(says.is_some(), || format!("no word on the floor: {}", d.why));
+    }
+
+    fn apply(
+        &mut self,
+        decision: Option<DecisionId>,
+        c: &trimtab_policy::decision::Change,
+        host: &Host,
+        mode: Mode,
+    ) {
+        let Some(g) = host.guests.get(&c.guest) else {
+            self.violations.push(format!("{} is not here", c.guest_name));
+            return;
+        };
+        let original = self.originals.get(&(c.guest, c.knob)).cloned();
+        self.check(original.is_some(), || format!("{} of {} without a stored original", c.knob, g.name));
+        let forward = decision.is_some_and(|id| {
+            self.decisions.get(&id).is_some_and(|d| d.verdict == Verdict::Pending && d.changes.contains(c))
+        });
+        self.check(!self.admins.contains(&(c.guest, c.knob)), || {
+            format!("{} of {} is the admin's", c.knob, g.name)
+        });
+        self.check(!g.unresponsive && !g.job_active, || format!("{} cannot be reached", g.name));
+        if forward {
+            self.check(mode == Mode::Enforce, || format!("turned in {mode:?}"));
+            self.check(original.is_some_and(|o| o.ours == c.to), || {
+                format!("original not announced for {c:?}")
+            });
+            self.check(!g.meta.excluded && g.state == GuestState::Running, || {
+                format!("{} is off limits", g.name)
+            });
+            let family = c.knob.family();
+            self.check(!g.meta.excluded_knobs.contains(&family), || {
+                format!("{family} of {} is off limits", g.name)
+            });
+            let is = g.knobs.get(&c.knob).cloned();
+            self.check(is.as_ref() == Some(&c.from), || format!("{c:?} starts from {is:?}"));
+        }
+        let valid = match (&c.to, host.domain) {
+            (KnobValue::Cpus(set), _) => !set.is_empty() && set.minus(&host.topology.cpu_set()).is_empty(),
+            (KnobValue::Shares(s), PriorityDomain::CgroupV1) => (2..=262_144).contains(s),
+            (KnobValue::Shares(s), PriorityDomain::CgroupV2) => (1..=10_000).contains(s),
+            (KnobValue::Nice(n), PriorityDomain::Nice) => (0..=19).contains(n),
+            _ => false,
+        };
+        self.check(valid, || format!("value out of range: {c:?}"));
+    }
+}

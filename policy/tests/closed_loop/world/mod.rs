@@ -1,0 +1,219 @@
+//! The closed loop: synthetic host, engine, store, linter.
+
+pub(crate) mod host;
+pub(crate) mod lint;
+
+use host::{Host, Load};
+use lint::Lint;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use trimtab_policy::config::PolicyConfig;
+use trimtab_policy::decision::{Decision, Effect, Lesson, Mode, Outcome, Verdict};
+use trimtab_policy::engine::{Command, Engine, Start, Tick};
+use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
+use trimtab_policy::sample::GuestMeta;
+use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
+
+pub(crate) struct World {
+    pub(crate) host: Host,
+    pub(crate) engine: Engine,
+    pub(crate) config: PolicyConfig,
+    pub(crate) lint: Lint,
+    pub(crate) lessons: BTreeMap<(String, String), Lesson>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) last: Tick,
+    /// Knobs whose changes are refused.
+    pub(crate) refuse: BTreeSet<(GuestId, Knob)>,
+    /// Ticks that changes take, 0 = within the same tick.
+    pub(crate) slow: u32,
+    queue: VecDeque<Effect>,
+    ticks: u64,
+    read_back_due: bool,
+    pub(crate) writes: usize,
+    /// Die (kill -9) right after so many more changes.
+    pub(crate) die_after: Option<usize>,
+    pub(crate) crashed: bool,
+}
+
+impl World {
+    pub(crate) fn new(cpus: u32, domain: PriorityDomain, mode: Mode, seed: u64) -> Self {
+        let config = PolicyConfig { mode, ..PolicyConfig::default() };
+        let start = Start { config: config.clone(), next_decision: 1, ..Start::default() };
+        Self {
+            host: Host::new(cpus, domain, seed),
+            engine: Engine::new(start),
+            config,
+            lint: Lint::default(),
+            lessons: BTreeMap::new(),
+            notes: Vec::new(),
+            last: Tick::default(),
+            refuse: BTreeSet::new(),
+            slow: 0,
+            queue: VecDeque::new(),
+            ticks: 0,
+            read_back_due: true,
+            writes: 0,
+            die_after: None,
+            crashed: false,
+        }
+    }
+
+    pub(crate) fn guest(&mut self, name: &str, load: Load, vcpus: u32, weight: u32) -> GuestId {
+        self.guest_with(name, load, vcpus, GuestMeta { weight, ..GuestMeta::default() })
+    }
+
+    pub(crate) fn guest_with(&mut self, name: &str, load: Load, vcpus: u32, meta: GuestMeta) -> GuestId {
+        let id = self.host.start(name, load, vcpus, meta);
+        self.lint.admins.retain(|(g, _)| *g != id);
+        self.lint.truth.retain(|(g, _), _| *g != id);
+        for (&knob, value) in &self.host.guests[&id].knobs {
+            self.lint.truth.insert((id, knob), value.clone());
+        }
+        id
+    }
+
+    /// The noisy neighbour: a writer and two burners on two CPUs.
+    pub(crate) fn neighbours(weight: u32, mode: Mode, seed: u64) -> (Self, GuestId, GuestId, GuestId) {
+        let mut w = Self::new(2, PriorityDomain::CgroupV1, mode, seed);
+        let writer = w.guest("writer", Load::Writer, 2, weight);
+        let a = w.guest("burner-a", Load::Burner, 2, 1024);
+        let b = w.guest("burner-b", Load::Burner, 2, 1024);
+        (w, writer, a, b)
+    }
+
+    pub(crate) fn admin_sets(&mut self, guest: GuestId, knob: Knob, value: KnobValue) {
+        self.host.guests.get_mut(&guest).unwrap().knobs.insert(knob, value.clone());
+        self.lint.truth.insert((guest, knob), value);
+        self.lint.admins.insert((guest, knob));
+    }
+
+    pub(crate) fn seconds(&mut self, n: u32) {
+        for _ in 0..n {
+            self.tick();
+        }
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.host.run_ms(1000);
+        self.ticks += 1;
+        let with_knobs = std::mem::take(&mut self.read_back_due) || self.ticks.is_multiple_of(5);
+        self.last = self.engine.observe(self.host.sample(with_knobs));
+        let effects = std::mem::take(&mut self.last.effects);
+        self.queue.extend(effects);
+        if self.slow == 0 || self.ticks.is_multiple_of(u64::from(self.slow) + 1) {
+            self.perform();
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> Vec<String> {
+        let now = MonoNs(self.host.now_ns);
+        if let Command::Restore(guest) = &command {
+            let guest = *guest;
+            self.lint.admins.retain(|(g, _)| guest.is_some_and(|only| *g != only));
+        }
+        let (effects, answer) = self.engine.command(now, UnixMs(0), command).unwrap();
+        self.queue.extend(effects);
+        self.perform();
+        answer.lines
+    }
+
+    fn perform(&mut self) {
+        while let Some(effect) = self.queue.pop_front() {
+            self.lint.see(&effect, &self.host, self.engine.mode(), self.config.arbiter.decisions_per_min);
+            match effect {
+                Effect::Apply { decision, change } => {
+                    if self.die_after == Some(0) {
+                        self.die_after = None;
+                        self.crashed = true;
+                        self.crash();
+                        return;
+                    }
+                    let outcome = self.turn(&change.guest, change.knob, &change.to);
+                    self.read_back_due = true;
+                    self.die_after = self.die_after.map(|n| n - 1);
+                    let more =
+                        self.engine.applied(MonoNs(self.host.now_ns), UnixMs(0), decision, &change, &outcome);
+                    self.queue.extend(more);
+                }
+                Effect::Learn(l) => {
+                    self.lessons.insert((l.profile.clone(), l.recipe.clone()), l);
+                }
+                Effect::Note { text, .. } => self.notes.push(text),
+                Effect::Record(_) | Effect::SaveOriginal(_) | Effect::ForgetOriginal { .. } => {}
+            }
+        }
+    }
+
+    fn turn(&mut self, guest: &GuestId, knob: Knob, to: &KnobValue) -> Outcome {
+        if self.refuse.contains(&(*guest, knob)) {
+            return Outcome::Refused("made to fail".to_owned());
+        }
+        let Some(g) = self.host.guests.get_mut(guest) else {
+            return Outcome::Refused("no such guest".to_owned());
+        };
+        if g.knobs.insert(knob, to.clone()).as_ref() == Some(to) {
+            return Outcome::AlreadySo;
+        }
+        self.writes += 1;
+        Outcome::Done
+    }
+
+    /// kill -9 and a new start from what is in the store; effects not performed yet are lost.
+    pub(crate) fn crash(&mut self) {
+        self.queue.clear();
+        let decisions = self.lint.decisions.values();
+        let next_decision = self.lint.decisions.keys().last().map_or(1, |id| id + 1);
+        self.engine = Engine::new(Start {
+            config: self.config.clone(),
+            next_decision,
+            originals: self.lint.originals.values().cloned().collect(),
+            lessons: self.lessons.values().cloned().collect(),
+            pending: decisions.filter(|d| d.verdict == Verdict::Pending).cloned().collect(),
+        });
+        self.read_back_due = true;
+    }
+
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+        self.lint.decisions.values().filter(|d| d.verdict == verdict).count()
+    }
+
+    pub(crate) fn decisions(&self) -> impl DoubleEndedIterator<Item = &Decision> {
+        self.lint.decisions.values()
+    }
+
+    /// Bytes per second and CPUs of a guest over the next seconds.
+    pub(crate) fn measure(&mut self, guest: GuestId, seconds: u32) -> (f64, f64) {
+        let state = |w: &Self| (w.host.guests[&guest].bytes, w.host.guests[&guest].cpu_ns());
+        let begin = state(self);
+        self.seconds(seconds);
+        let end = state(self);
+        let s = f64::from(seconds);
+        ((end.0 - begin.0) as f64 / s, (end.1 - begin.1) as f64 / 1e9 / s)
+    }
+
+    pub(crate) fn at_originals(&self) -> bool {
+        self.lint
+            .truth
+            .iter()
+            .all(|((g, k), v)| self.host.guests.get(g).is_none_or(|g| g.knobs.get(k) == Some(v)))
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_clean(&self) {
+        assert!(self.lint.violations.is_empty(), "{}\n{}", self.lint.violations.join("\n"), self.story());
+    }
+
+    pub(crate) fn story(&self) -> String {
+        let mut text = String::new();
+        for d in self.decisions() {
+            text.push_str(&format!(
+                "#{} {:?} {}\n  why: {}\n  {}\n",
+                d.id, d.verdict, d.profile, d.why, d.outcome
+            ));
+            for c in &d.changes {
+                text.push_str(&format!("    {} {}: {} -> {}\n", c.guest_name, c.knob, c.from, c.to));
+            }
+        }
+        text.push_str(&self.notes.join("\n"));
+        text
+    }
+}

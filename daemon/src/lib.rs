@@ -4,8 +4,15 @@
 //! `handle`, never `libvirt`; only `run` and `control_loop` read a clock (tests/ checks these rules).
 
 pub mod actuators;
+pub mod bus;
+pub mod cli;
 pub mod config;
+pub mod control_loop;
 pub mod dbus;
 pub mod handle;
+pub mod journal;
 pub mod libvirt;
+pub mod performer;
+pub mod run;
 pub mod sensors;
+pub mod setup;

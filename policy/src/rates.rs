@@ -146,7 +146,7 @@ impl Differ {
                 (Some(dt_s), Some(begin)) => guest_rates(begin, guest, dt_s),
                 _ => GuestRates { name: guest.name.clone(), ..GuestRates::default() },
             };
-            self.bulk(id, guest, sample.at, gap_max_ms, &mut of_guest);
+            self.bulk(id, guest, gap_max_ms, &mut of_guest);
             rates.guests.insert(id, of_guest);
         }
         self.fresh.retain(|id, _| sample.guests.contains_key(id));
@@ -160,17 +160,8 @@ impl Differ {
     }
 
     /// Disk and network rates between the last two ticks that had bulk statistics.
-    fn bulk(
-        &mut self,
-        id: GuestId,
-        guest: &GuestSample,
-        at: MonoNs,
-        gap_max_ms: u64,
-        rates: &mut GuestRates,
-    ) {
-        if !guest.stats_fresh {
-            return;
-        }
+    fn bulk(&mut self, id: GuestId, guest: &GuestSample, gap_max_ms: u64, rates: &mut GuestRates) {
+        let Some(at) = guest.stats_at else { return };
         let now = Fresh { at, pid: guest.pid, blocks: guest.blocks.clone(), nets: guest.nets.clone() };
         let Some(begin) = self.fresh.insert(id, now) else { return };
         let dt_ns = at.since(begin.at);
@@ -241,7 +232,6 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
     let mut roles: BTreeMap<ThreadRole, RoleRates> = BTreeMap::new();
     let mut vcpus_seen = 0u32;
     let (mut instructions, mut switches, mut migrations) = (None::<f64>, None::<f64>, None::<f64>);
-    let mut counted = 0;
     let mut before = begin.threads.iter().peekable();
     for thread in &end.threads {
         while before.peek().is_some_and(|b| b.tid < thread.tid) {
@@ -250,9 +240,6 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         let Some(b) = before.peek().filter(|b| b.tid == thread.tid && b.role == thread.role) else {
             continue;
         };
-        if !thread.role.is_service() && has_instructions(b) && has_instructions(thread) {
-            counted += 1;
-        }
         add_perf(b, thread, dt_s, &mut instructions, &mut switches, &mut migrations);
         let (Some(run), Some(wait)) =
             (share(b.run_ns, thread.run_ns, dt_s), share(b.wait_ns, thread.wait_ns, dt_s))
@@ -283,8 +270,7 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         run: total(|r| r.run),
         wait: total(|r| r.wait),
         roles: roles.into_values().collect(),
-        // A vCPU whose counter is missing at this tick would look like lost work.
-        instructions_per_s: instructions.filter(|_| counted == wanted),
+        instructions_per_s: instructions,
         switches_per_s: switches,
         cpu_migrations_per_s: migrations,
         cpu_pressure: pressure(begin.psi.cpu, end.psi.cpu, dt_s),
@@ -297,10 +283,6 @@ fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     }
-}
-
-fn has_instructions(thread: &ThreadSample) -> bool {
-    thread.perf.is_some_and(|p| p.instructions.is_some())
 }
 
 fn add_perf(

@@ -224,14 +224,15 @@ pub struct GuestSample {
     pub vcpus: u32,
     /// Its host threads, in ascending order of tid.
     pub threads: Vec<ThreadSample>,
-    /// Its disks. Empty when this tick's bulk statistics came without them (busy domain): see `stats_fresh`.
+    /// Its disks. Empty when this tick's bulk statistics came without them (busy domain): see `stats_at`.
     pub blocks: Vec<BlockSample>,
     /// Its interfaces.
     pub nets: Vec<NetSample>,
     /// Present balloon size, KiB.
     pub balloon_kib: Option<u64>,
-    /// Whether `blocks`, `nets`, `balloon_kib` are of this tick.
-    pub stats_fresh: bool,
+    /// When libvirt gave `blocks`, `nets`, `balloon_kib`; absent if it gave none since the last sample. A loaded libvirt
+    /// answers late, so this may be a good part of a tick before or after `Sample::at`.
+    pub stats_at: Option<MonoNs>,
     /// A libvirt job (migration, backup) is active: no knob may be turned.
     pub job_active: bool,
     /// libvirt could not answer for this guest in time (hung qemu): no knob may be turned.

@@ -39,11 +39,11 @@ pub enum AuthConfig {
 }
 
 impl AuthConfig {
-    /// What fits the bus: the same user on a session bus, polkit or group `trimtab` elsewhere.
-    pub fn for_bus(bus: &Bus) -> Self {
+    /// What fits the bus: the same user on a session bus, polkit or else root and `group` elsewhere.
+    pub fn for_bus(bus: &Bus, group: &str) -> Self {
         match bus {
             Bus::Session => Self::SameUser,
-            Bus::System | Bus::Address(_) => Self::Polkit { group: "trimtab".to_owned() },
+            Bus::System | Bus::Address(_) => Self::Polkit { group: group.to_owned() },
         }
     }
 }
@@ -203,9 +203,12 @@ mod tests {
 
     #[test]
     fn the_bus_decides_the_rule() {
-        assert_eq!(AuthConfig::for_bus(&Bus::Session), AuthConfig::SameUser);
+        assert_eq!(AuthConfig::for_bus(&Bus::Session, "trimtab"), AuthConfig::SameUser);
         for bus in [Bus::System, "unix:path=/x".parse().unwrap()] {
-            assert_eq!(AuthConfig::for_bus(&bus), AuthConfig::Polkit { group: "trimtab".to_owned() });
+            assert_eq!(
+                AuthConfig::for_bus(&bus, "trimtab"),
+                AuthConfig::Polkit { group: "trimtab".to_owned() }
+            );
         }
     }
 

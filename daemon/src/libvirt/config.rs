@@ -1,65 +1,7 @@
 //! Where libvirt is and how long it may take to answer. Plain data; May not: open anything.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::bus::Bus;
 use std::time::Duration;
-
-/// Which message bus libvirt-dbus is on. Text: `system`, `session` or a D-Bus address such as `unix:path=/run/x`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Bus {
-    /// The system bus.
-    #[default]
-    System,
-    /// The user's session bus.
-    Session,
-    /// Any other bus, by address.
-    Address(String),
-}
-
-/// The text names no bus.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' is not a bus: system, session or a D-Bus address such as unix:path=/run/dbus/system_bus_socket"
-)]
-pub struct BadBus(pub String);
-
-impl FromStr for Bus {
-    type Err = BadBus;
-    fn from_str(text: &str) -> Result<Self, BadBus> {
-        match text {
-            "system" => Ok(Self::System),
-            "session" => Ok(Self::Session),
-            address => {
-                zbus::Address::from_str(address).map_err(|_| BadBus(text.to_owned()))?;
-                Ok(Self::Address(address.to_owned()))
-            }
-        }
-    }
-}
-
-impl TryFrom<String> for Bus {
-    type Error = BadBus;
-    fn try_from(text: String) -> Result<Self, BadBus> {
-        text.parse()
-    }
-}
-
-impl From<Bus> for String {
-    fn from(bus: Bus) -> Self {
-        bus.to_string()
-    }
-}
-
-impl fmt::Display for Bus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("system"),
-            Self::Session => f.write_str("session"),
-            Self::Address(address) => f.write_str(address),
-        }
-    }
-}
 
 /// Assumption: a healthy but loaded host answers within half a second (seen: 0.51 s for the bulk statistics of three
 /// guests that booted under TCG on two cores). Four times that is no answer.
@@ -110,18 +52,5 @@ impl Default for LibvirtConfig {
             probe_every: PROBE_EVERY,
             resync_every: RESYNC_EVERY,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bus_text_round_trips_and_nonsense_is_refused() {
-        for text in ["system", "session", "unix:path=/run/dbus/system_bus_socket"] {
-            assert_eq!(text.parse::<Bus>().unwrap().to_string(), text);
-        }
-        assert_eq!("sytsem".parse::<Bus>(), Err(BadBus("sytsem".to_owned())));
     }
 }

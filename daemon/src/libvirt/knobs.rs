@@ -29,7 +29,7 @@ pub(super) async fn read(domain: &DomainProxy<'_>) -> zbus::Result<BTreeMap<Knob
 /// `cpu_shares`; absent where libvirt has no CPU controller (session mode, or none mounted).
 async fn shares(domain: &DomainProxy<'_>) -> zbus::Result<Option<u64>> {
     match domain.get_scheduler_parameters(AFFECT_LIVE).await {
-        Ok(parameters) => Ok(parameters.get(CPU_SHARES).and_then(|v| u64::try_from(v).ok())),
+        Ok(parameters) => Ok(parameters.get(CPU_SHARES).and_then(|value| super::stats::number(value))),
         Err(error) if lacks_cpu_controller(&error) => Ok(None),
         Err(error) => Err(error),
     }

@@ -8,7 +8,7 @@
 //! it is called, hence the probe after a silence; `Connected` is repeated now and then for what got lost unseen.
 //! May not: touch a guest.
 
-use super::config::{Bus, LibvirtConfig};
+use super::config::LibvirtConfig;
 use super::events::EventSet;
 use super::limits::{Limits, Whom};
 use super::names::Names;
@@ -113,11 +113,7 @@ impl Link {
 
     /// Both connections, with the signals already subscribed and drained.
     async fn connect(self: &Arc<Self>) -> zbus::Result<(Connection, tokio::task::JoinHandle<()>)> {
-        let open = || match &self.config.bus {
-            Bus::System => zbus::connection::Builder::system().build(),
-            Bus::Session => zbus::connection::Builder::session().build(),
-            Bus::Address(address) => zbus::connection::Builder::address(address.as_str()).build(),
-        };
+        let open = || self.config.bus.builder().build();
         let limit = self.config.read_timeout;
         let late = |_| zbus::Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
         tokio::time::timeout(limit, async {

@@ -20,7 +20,7 @@ mod proxies;
 mod stats;
 
 pub use client::LibvirtDbus;
-pub use config::{Bus, LibvirtConfig};
+pub use config::LibvirtConfig;
 pub use pids::qemu_pid;
 pub(crate) use pids::qemu_pid_in;
 

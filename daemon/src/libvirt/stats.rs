@@ -206,8 +206,10 @@ fn state(value: &Variant<'_>) -> GuestState {
     }
 }
 
-fn number(value: &Variant<'_>) -> Option<u64> {
+/// libvirt-dbus wraps each value twice.
+pub(super) fn number(value: &Variant<'_>) -> Option<u64> {
     match *value {
+        Variant::Variant(ref inner) => number(inner),
         Variant::U64(n) => Some(n),
         Variant::U32(n) => Some(u64::from(n)),
         Variant::I64(n) => n.try_into().ok(),
@@ -218,6 +220,7 @@ fn number(value: &Variant<'_>) -> Option<u64> {
 
 fn text(value: &Variant<'_>) -> String {
     match value {
+        Variant::Variant(inner) => text(inner),
         Variant::Str(s) => s.to_string(),
         _ => String::new(),
     }

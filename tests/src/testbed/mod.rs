@@ -17,7 +17,6 @@ mod error;
 mod guest;
 mod host;
 pub mod image;
-pub mod interrupt;
 mod keeper;
 pub mod proc;
 mod process;
@@ -77,8 +76,7 @@ pub struct Testbed {
     tag: String,
     hosts: Vec<Host>,
     accel: Accel,
-    keeper: interrupt::Shared,
-    keeper_pid: i32,
+    keeper: Option<Keeper>,
 }
 
 impl Testbed {
@@ -111,9 +109,7 @@ impl Testbed {
         let keeper = Keeper::start(&work)?;
         let tag = work.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         // From here on a failure drops this value, and with it everything made so far.
-        let keeper_pid = keeper.pid();
-        let keeper = interrupt::register(keeper);
-        let mut testbed = Self { work, tag, hosts: Vec::new(), accel, keeper, keeper_pid };
+        let mut testbed = Self { work, tag, hosts: Vec::new(), accel, keeper: Some(keeper) };
         testbed.start(options, &image)?;
         Ok(testbed)
     }
@@ -172,19 +168,23 @@ impl Testbed {
     }
 
     /// Process id of the keeper, for tests of the clean-up.
-    pub fn keeper_pid(&self) -> i32 {
-        self.keeper_pid
+    pub fn keeper_pid(&self) -> Option<i32> {
+        self.keeper.as_ref().map(Keeper::pid)
     }
 
     /// Takes everything down and says what could not be removed. Dropping does the same but can only complain on stderr.
-    pub fn down(self) -> Result<()> {
-        interrupt::finish(&self.keeper)
+    pub fn down(mut self) -> Result<()> {
+        self.take_down()
+    }
+
+    fn take_down(&mut self) -> Result<()> {
+        self.keeper.take().map_or(Ok(()), Keeper::finish)
     }
 }
 
 impl Drop for Testbed {
     fn drop(&mut self) {
-        if let Err(error) = interrupt::finish(&self.keeper) {
+        if let Err(error) = self.take_down() {
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "{error}");
         }

@@ -4,11 +4,10 @@
 //! is a missing dictionary key, on the wire and here (`Option`), never 0 or -1.
 //! May not: see the loop's handle, libvirt or the store.
 
-mod bus;
 mod client;
 mod records;
 
-pub use bus::{BadBus, Bus};
+pub use crate::bus::{BadBus, Bus};
 pub use client::{Client, ClientError, DecisionQuery};
 pub use records::{ChangeRecord, DecisionRecord, GuestRecord, ManagerRecord, OriginalRecord};
 

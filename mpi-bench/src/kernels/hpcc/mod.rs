@@ -1,13 +1,8 @@
 //! HPC Challenge: the list of its kernels. One file or folder a kernel; shared pieces beside them.
 
-mod b_eff;
 mod dgemm;
 mod fft;
-mod grid;
-mod hpl;
-mod lcg;
 mod libc_rand;
-mod ptrans;
 mod random_access;
 mod stream;
 
@@ -17,15 +12,12 @@ use crate::registry::{Entry, entry};
 #[must_use]
 pub fn entries() -> Vec<Entry> {
     vec![
-        entry::<hpl::Hpl>(),
         entry::<dgemm::Dgemm>(),
         entry::<stream::Stream<false>>(),
         entry::<stream::Stream<true>>(),
         entry::<random_access::RandomAccess<random_access::Lfsr>>(),
         entry::<random_access::RandomAccess<random_access::Lcg>>(),
-        entry::<ptrans::Ptrans>(),
         entry::<fft::Fft>(),
-        entry::<b_eff::BEff>(),
     ]
 }
 

@@ -396,7 +396,7 @@ impl Host {
                 vcpus: g.vcpus,
                 threads: threads.collect(),
                 blocks: vec![block],
-                stats_fresh: true,
+                stats_at: Some(MonoNs(self.now_ns)),
                 job_active: g.job_active,
                 unresponsive: g.unresponsive,
                 knobs: (with_knobs && !g.unresponsive).then(|| g.knobs.clone()),

@@ -1,0 +1,150 @@
+//! What the loop remembers of each guest between ticks: who it is, its wishes, what libvirt said last.
+//!
+//! May not: call anybody; a tick works with what is known, answers arrive when they arrive.
+
+use crate::libvirt::{GuestRef, GuestStats, LibvirtError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use trimtab_policy::knob::{Knob, KnobValue};
+use trimtab_policy::sample::{BlockSample, GuestMeta, GuestSample, GuestState, NetSample, ThreadSample};
+use trimtab_policy::units::{GuestId, MonoNs};
+
+/// Which question about a guest is out; each is asked once at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// Knob values.
+    Knobs,
+    /// Metadata element.
+    Metadata,
+    /// Active job.
+    Job,
+}
+
+/// One guest.
+#[derive(Clone, Debug, Default)]
+pub struct Tracked {
+    /// Present name.
+    pub name: String,
+    /// qemu's pid, once found.
+    pub pid: Option<i32>,
+    /// The admin's wishes; until they are known the guest is treated as excluded.
+    pub meta: Option<Arc<GuestMeta>>,
+    /// State by the last statistics.
+    pub state: GuestState,
+    /// vCPUs online.
+    pub vcpus: u32,
+    /// Disks, interfaces, balloon by the last statistics that had them.
+    pub blocks: Vec<BlockSample>,
+    /// Interfaces.
+    pub nets: Vec<NetSample>,
+    /// Balloon, KiB.
+    pub balloon_kib: Option<u64>,
+    /// When these statistics came, until a sample has taken them.
+    pub stats_at: Option<MonoNs>,
+    /// A libvirt job is active.
+    pub job_active: bool,
+    /// The last question was not answered in time.
+    pub unresponsive: bool,
+    /// Knobs read back since the last tick.
+    pub fresh_knobs: Option<BTreeMap<Knob, KnobValue>>,
+    /// Knobs as last read back.
+    pub knobs: BTreeMap<Knob, KnobValue>,
+    /// Questions that are out.
+    pub asked: BTreeSet<Ask>,
+    /// Questions to ask at the next tick.
+    pub wanted: BTreeSet<Ask>,
+}
+
+impl Tracked {
+    /// A guest that was just found: everything about it is to be asked.
+    pub fn new(name: String) -> Self {
+        Self { name, wanted: [Ask::Metadata, Ask::Knobs, Ask::Job].into(), ..Self::default() }
+    }
+
+    /// Notes whether the guest answered at all.
+    pub fn answered<T>(&mut self, ask: Ask, answer: &Result<T, LibvirtError>) {
+        self.asked.remove(&ask);
+        match answer {
+            Ok(_) => self.unresponsive = false,
+            Err(LibvirtError::Timeout { .. } | LibvirtError::BackedOff { .. }) => {
+                self.unresponsive = true;
+                self.wanted.insert(ask);
+            }
+            // Asked again by the resync that follows a reconnect or a lifecycle event.
+            Err(LibvirtError::Gone(_) | LibvirtError::Away(_)) => {}
+            Err(LibvirtError::Refused { .. }) => {}
+        }
+    }
+
+    /// Takes over what the bulk statistics said at `at`; those of a busy domain lack disks, and are no statistics then.
+    pub fn take_stats(&mut self, stats: &GuestStats, at: MonoNs) {
+        self.name.clone_from(&stats.name);
+        self.state = stats.state;
+        if let Some(vcpus) = stats.vcpus {
+            self.vcpus = vcpus;
+        }
+        let Some(blocks) = &stats.blocks else { return };
+        self.stats_at = Some(at);
+        self.blocks.clone_from(blocks);
+        if let Some(nets) = &stats.nets {
+            self.nets.clone_from(nets);
+        }
+        if stats.balloon_kib.is_some() {
+            self.balloon_kib = stats.balloon_kib;
+        }
+    }
+
+    /// The guest as part of this tick's sample. Fresh knobs are handed over once.
+    pub fn sample(&mut self, threads: Vec<ThreadSample>, host: GuestHostSide) -> GuestSample {
+        let unknown = || Arc::new(GuestMeta { excluded: true, ..GuestMeta::default() });
+        GuestSample {
+            name: self.name.clone(),
+            state: self.state,
+            pid: self.pid,
+            meta: self.meta.clone().unwrap_or_else(unknown),
+            vcpus: self.vcpus,
+            threads,
+            blocks: self.blocks.clone(),
+            nets: self.nets.clone(),
+            balloon_kib: self.balloon_kib,
+            stats_at: self.stats_at.take(),
+            job_active: self.job_active,
+            unresponsive: self.unresponsive,
+            psi: host.psi,
+            knobs: self.fresh_knobs.take(),
+            allowed_cpus: host.allowed_cpus,
+        }
+    }
+}
+
+/// What the host's side knows of a guest beside its threads.
+#[derive(Clone, Debug, Default)]
+pub struct GuestHostSide {
+    /// PSI of its cgroup.
+    pub psi: trimtab_policy::sample::PsiSet,
+    /// CPUs that its cgroup may use.
+    pub allowed_cpus: Option<trimtab_policy::topology::CpuSet>,
+}
+
+/// Brings the table in line with the list of active domains. Returns the guests that are new and those that are gone.
+pub fn reconcile(
+    table: &mut BTreeMap<GuestId, Tracked>,
+    active: Vec<GuestRef>,
+) -> (Vec<GuestId>, Vec<GuestId>) {
+    let present: BTreeSet<GuestId> = active.iter().map(|g| g.id).collect();
+    let gone: Vec<GuestId> = table.keys().filter(|id| !present.contains(id)).copied().collect();
+    for id in &gone {
+        table.remove(id);
+    }
+    let mut new = Vec::new();
+    for GuestRef { id, name } in active {
+        match table.get_mut(&id) {
+            Some(guest) => guest.name = name,
+            None => {
+                table.insert(id, Tracked::new(name));
+                new.push(id);
+            }
+        }
+    }
+    (new, gone)
+}

@@ -1,0 +1,428 @@
+//! The loop's state machine: ticks, answers and requests in, work to be done out. The engine decides, this file feeds it.
+//!
+//! ```text
+//! tick ──> host + threads read at once ──> bulk statistics asked ──┬─ answer ──┐
+//!                                                                  └─ deadline ┴─> engine ──> effects ──> performer
+//! ```
+//! The rhythm never depends on libvirt: /proc is read when the tick falls, and the engine gets the sample at the latest
+//! when the deadline falls, with or without fresh statistics.
+//! May not: await anything, read a clock (`run` hands the time in), write to the store or turn a knob (the performer does).
+
+pub mod guests;
+pub mod requests;
+mod view;
+
+use crate::handle::{Reply, View};
+use crate::libvirt::{GuestRef, GuestStats, LibvirtError, LibvirtEvent};
+use crate::performer::{Batch, Performed};
+use crate::sensors::Sensors;
+use guests::{Ask, GuestHostSide, Tracked, reconcile};
+use requests::Question;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+use trimtab_policy::decision::{Decision, Effect};
+use trimtab_policy::engine::{Engine, Observation};
+use trimtab_policy::knob::{Knob, KnobValue};
+use trimtab_policy::sample::{HostSample, Sample, ThreadSample};
+use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
+
+/// Ticks between two looks at the list of guests without any event: events can get lost, a minute of it is enough.
+const RESYNC_TICKS: u64 = 30;
+/// Ticks between two read-backs of a guest's knobs where no event asked for one.
+const READBACK_TICKS: u64 = 30;
+/// Same for a guest with a knob that Trimtab turned: an admin's change must be seen soon even if its event is lost.
+const READBACK_TURNED_TICKS: u64 = 5;
+/// Ticks between two looks for an active job.
+const JOB_TICKS: u64 = 5;
+
+/// What the loop wants to be done. Answers come back through the method named at each.
+#[derive(Debug)]
+pub enum Work {
+    /// `on_guests`.
+    ListGuests,
+    /// `on_stats`.
+    BulkStats,
+    /// `on_knobs`, `on_metadata`, `on_job`.
+    AskGuest(GuestId, Ask),
+    /// `on_performed` for each change.
+    Perform(Batch),
+    /// The journal answers the asker itself.
+    AskJournal(Question),
+    /// `reconfigure`, if the configuration is good; the asker is told either way.
+    Reload(Reply<()>),
+    /// The engine has seen a sample: the service manager may be told that the loop is alive.
+    Alive,
+}
+
+/// The sample under way.
+#[derive(Debug)]
+struct Partial {
+    at: MonoNs,
+    wall: UnixMs,
+    host: HostSample,
+    threads: BTreeMap<GuestId, (Vec<ThreadSample>, GuestHostSide)>,
+}
+
+/// Where libvirt keeps `NAME.pid`, and so on: what the loop has to know of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Directory of qemu's pid files.
+    pub pid_dir: PathBuf,
+    /// Samples go into the journal at every so many ticks.
+    pub journal_every_ticks: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ControlLoop {
+    engine: Engine,
+    sensors: Sensors,
+    around: Surroundings,
+    guests: BTreeMap<GuestId, Tracked>,
+    tick: u64,
+    partial: Option<Partial>,
+    bulk_out: bool,
+    list_out: bool,
+    list_wanted: bool,
+    libvirt: String,
+    store_health: String,
+    seen: Observation,
+    decisions: Vec<Decision>,
+    undone: requests::Undone,
+    view: watch::Sender<Arc<View>>,
+    policy_toml: String,
+}
+
+impl ControlLoop {
+    /// A loop at rest. `newest` are the newest decisions of the journal, newest first.
+    pub fn new(
+        engine: Engine,
+        sensors: Sensors,
+        around: Surroundings,
+        newest: Vec<Decision>,
+        policy_toml: String,
+        view: watch::Sender<Arc<View>>,
+    ) -> Self {
+        Self {
+            engine,
+            sensors,
+            around,
+            guests: BTreeMap::new(),
+            tick: 0,
+            partial: None,
+            bulk_out: false,
+            list_out: false,
+            list_wanted: true,
+            libvirt: "connecting".to_owned(),
+            store_health: "ok".to_owned(),
+            seen: Observation::default(),
+            decisions: newest,
+            undone: requests::Undone::default(),
+            view,
+            policy_toml,
+        }
+    }
+
+    /// A tick falls: read the host, ask for the rest.
+    pub fn on_tick(&mut self, at: MonoNs, wall: UnixMs, store_health: String) -> Vec<Work> {
+        let mut work = Vec::new();
+        self.undone.answer(self.engine.is_busy(), at);
+        self.store_health = store_health;
+        self.finish(&mut work);
+        self.tick += 1;
+        let host = self.sensors.host();
+        let mut threads = BTreeMap::new();
+        for (&id, guest) in &mut self.guests {
+            let Some(pid) = guest.pid else { continue };
+            match self.sensors.guest(pid) {
+                Some(sampled) => {
+                    let side = GuestHostSide {
+                        psi: self.sensors.guest_psi(pid),
+                        allowed_cpus: self.sensors.guest_allowed_cpus(pid),
+                    };
+                    threads.insert(id, (sampled, side));
+                }
+                None => {
+                    // The process ended; libvirt will say what became of the guest.
+                    guest.pid = None;
+                    self.list_wanted = true;
+                }
+            }
+        }
+        self.partial = Some(Partial { at, wall, host, threads });
+        self.schedule(&mut work);
+        if self.libvirt == view::CONNECTED {
+            if !self.bulk_out {
+                self.bulk_out = true;
+                work.push(Work::BulkStats);
+            }
+        } else {
+            // Nobody knows which guests run: the engine would take the missing ones for gone.
+            self.partial = None;
+            self.publish(wall);
+            work.push(Work::Alive);
+        }
+        work
+    }
+
+    /// The statistics did not come in time: go on without.
+    pub fn on_deadline(&mut self, tick: u64) -> Vec<Work> {
+        let mut work = Vec::new();
+        if tick == self.tick {
+            self.finish(&mut work);
+        }
+        work
+    }
+
+    /// Number of the last tick.
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Statistics of all guests. Those that come after the deadline go into the next sample, with the time they came at.
+    pub fn on_stats(&mut self, now: MonoNs, answer: Result<Vec<GuestStats>, LibvirtError>) -> Vec<Work> {
+        let mut work = Vec::new();
+        self.bulk_out = false;
+        match answer {
+            Ok(stats) => {
+                for record in &stats {
+                    match record.id.and_then(|id| self.guests.get_mut(&id)) {
+                        Some(guest) => guest.take_stats(record, now),
+                        None => self.list_wanted = true,
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "no statistics"),
+        }
+        self.finish(&mut work);
+        work
+    }
+
+    /// The list of active domains.
+    pub fn on_guests(&mut self, answer: Result<Vec<GuestRef>, LibvirtError>) -> Vec<Work> {
+        self.list_out = false;
+        let mut work = Vec::new();
+        let active = match answer {
+            Ok(active) => active,
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the guests");
+                self.list_wanted = true;
+                return work;
+            }
+        };
+        let (new, gone) = reconcile(&mut self.guests, active);
+        for id in gone {
+            tracing::info!(guest = %id, "guest is gone");
+        }
+        for id in &new {
+            tracing::info!(guest = %id, name = self.guests[id].name, "guest found");
+        }
+        for guest in self.guests.values_mut() {
+            let pid = crate::libvirt::qemu_pid(&self.around.pid_dir, &guest.name);
+            if pid.is_some() && pid != guest.pid {
+                // Another process is another life: everything about it may differ.
+                let known = guest.meta.clone();
+                *guest = Tracked { pid, meta: known, ..Tracked::new(guest.name.clone()) };
+            } else if guest.pid.is_none() {
+                guest.pid = pid;
+            }
+        }
+        self.ask_wanted(&mut work);
+        work
+    }
+
+    /// Knob values of one guest.
+    pub fn on_knobs(
+        &mut self,
+        id: GuestId,
+        answer: Result<BTreeMap<Knob, KnobValue>, LibvirtError>,
+    ) -> Vec<Work> {
+        if let Some(guest) = self.guests.get_mut(&id) {
+            guest.answered(Ask::Knobs, &answer);
+            match answer {
+                Ok(knobs) => {
+                    guest.knobs.clone_from(&knobs);
+                    guest.fresh_knobs = Some(knobs);
+                }
+                Err(error) => tracing::debug!(%error, "knobs not read back"),
+            }
+        }
+        Vec::new()
+    }
+
+    /// Metadata of one guest. A guest with unreadable metadata is left alone until it can be read: its wishes are unknown.
+    pub fn on_metadata(&mut self, id: GuestId, answer: Result<Option<String>, LibvirtError>) -> Vec<Work> {
+        if let Some(guest) = self.guests.get_mut(&id) {
+            guest.answered(Ask::Metadata, &answer);
+            match answer {
+                Ok(xml) => guest.meta = Some(Arc::new(requests::meta_of(&guest.name, xml.as_deref()))),
+                Err(error) => tracing::warn!(%error, guest = guest.name, "metadata not read"),
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether one guest has an active job.
+    pub fn on_job(&mut self, id: GuestId, answer: &Result<bool, LibvirtError>) -> Vec<Work> {
+        if let Some(guest) = self.guests.get_mut(&id) {
+            guest.answered(Ask::Job, answer);
+            if let Ok(active) = answer {
+                guest.job_active = *active;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Something happened in libvirt.
+    pub fn on_libvirt(&mut self, event: LibvirtEvent) -> Vec<Work> {
+        let mut work = Vec::new();
+        match event {
+            LibvirtEvent::Connected => {
+                tracing::info!("libvirt is connected");
+                self.libvirt = view::CONNECTED.to_owned();
+                self.list_wanted = true;
+                for guest in self.guests.values_mut() {
+                    guest.wanted.extend([Ask::Metadata, Ask::Knobs, Ask::Job]);
+                }
+                self.list_guests(&mut work);
+            }
+            LibvirtEvent::Disconnected(why) => {
+                tracing::warn!(why, "libvirt is away; sensing goes on, nothing is turned");
+                self.libvirt = why;
+            }
+            LibvirtEvent::Lifecycle(id) => {
+                if let Some(guest) = self.guests.get_mut(&id) {
+                    guest.wanted.extend([Ask::Knobs, Ask::Job]);
+                }
+                self.list_wanted = true;
+                self.list_guests(&mut work);
+            }
+            LibvirtEvent::Tunable(id) => self.want(id, Ask::Knobs, &mut work),
+            LibvirtEvent::Metadata(id) => self.want(id, Ask::Metadata, &mut work),
+        }
+        work
+    }
+
+    /// One change was carried out or refused.
+    pub fn on_performed(&mut self, now: MonoNs, wall: UnixMs, done: &Performed) -> Vec<Work> {
+        let mut work = Vec::new();
+        self.want(done.change.guest, Ask::Knobs, &mut work);
+        let effects = self.engine.applied(now, wall, done.decision, &done.change, &done.outcome);
+        self.perform(wall, effects, &mut work);
+        self.undone.answer(self.engine.is_busy(), now);
+        work
+    }
+
+    /// The daemon is to stop: a trial that is not over is undone, everything else stays as it is.
+    pub fn on_stop(&mut self, now: MonoNs, wall: UnixMs) -> Vec<Work> {
+        let mut work = Vec::new();
+        let effects = self.engine.stop(now, wall);
+        self.perform(wall, effects, &mut work);
+        work
+    }
+
+    /// Whether changes are on their way.
+    pub fn is_busy(&self) -> bool {
+        self.engine.is_busy()
+    }
+
+    fn want(&mut self, id: GuestId, ask: Ask, work: &mut Vec<Work>) {
+        if let Some(guest) = self.guests.get_mut(&id) {
+            guest.wanted.insert(ask);
+        }
+        self.ask_wanted(work);
+    }
+
+    fn ask_wanted(&mut self, work: &mut Vec<Work>) {
+        for (&id, guest) in &mut self.guests {
+            for ask in std::mem::take(&mut guest.wanted) {
+                if guest.asked.insert(ask) {
+                    work.push(Work::AskGuest(id, ask));
+                } else {
+                    // Out already, but what it will say may be older than what made us ask again.
+                    guest.wanted.insert(ask);
+                }
+            }
+        }
+    }
+
+    fn list_guests(&mut self, work: &mut Vec<Work>) {
+        if self.list_wanted && !self.list_out && self.libvirt == view::CONNECTED {
+            self.list_wanted = false;
+            self.list_out = true;
+            work.push(Work::ListGuests);
+        }
+    }
+
+    /// Questions that are due by the calendar, spread over the ticks by the guest's place in the table.
+    fn schedule(&mut self, work: &mut Vec<Work>) {
+        if self.libvirt != view::CONNECTED {
+            return;
+        }
+        if self.tick.is_multiple_of(RESYNC_TICKS) {
+            self.list_wanted = true;
+        }
+        self.list_guests(work);
+        let turned: BTreeSet<GuestId> = self.engine.originals().map(|o| o.guest).collect();
+        for (slot, (id, guest)) in self.guests.iter_mut().enumerate() {
+            let phase = self.tick + slot as u64;
+            let every = if turned.contains(id) { READBACK_TURNED_TICKS } else { READBACK_TICKS };
+            if phase.is_multiple_of(every) {
+                guest.wanted.insert(Ask::Knobs);
+            }
+            if phase.is_multiple_of(JOB_TICKS) {
+                guest.wanted.insert(Ask::Job);
+            }
+        }
+        self.ask_wanted(work);
+    }
+
+    /// Completes the sample under way, if there is one, lets the engine decide and shows the result.
+    fn finish(&mut self, work: &mut Vec<Work>) {
+        let Some(Partial { at, wall, host, mut threads }) = self.partial.take() else { return };
+        let guests = self
+            .guests
+            .iter_mut()
+            .map(|(&id, guest)| {
+                let (threads, side) = threads.remove(&id).unwrap_or_default();
+                (id, guest.sample(threads, side))
+            })
+            .collect();
+        let tick = self.engine.observe(Sample { at, wall, host, guests });
+        self.seen = tick.observation;
+        self.perform(wall, tick.effects, work);
+        if self.tick.is_multiple_of(self.around.journal_every_ticks) {
+            let rows = self.sample_rows(wall);
+            work.push(Work::Perform(Batch { samples: rows, ..Batch::default() }));
+        }
+        self.publish(wall);
+        work.push(Work::Alive);
+    }
+
+    /// Hands effects to the performer, in order.
+    fn perform(&mut self, wall: UnixMs, effects: Vec<Effect>, work: &mut Vec<Work>) {
+        self.remember_all(&effects);
+        if !effects.is_empty() {
+            work.push(Work::Perform(Batch { wall, effects, samples: Vec::new() }));
+        }
+    }
+
+    fn remember_all(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Record(decision) = effect {
+                self.remember(decision.clone());
+            }
+        }
+    }
+
+    /// Keeps the newest decisions at hand, newest first.
+    fn remember(&mut self, decision: Decision) {
+        match self.decisions.iter_mut().find(|d| d.id == decision.id) {
+            Some(known) => *known = decision,
+            None => self.decisions.insert(0, decision),
+        }
+        self.decisions.truncate(view::DECISIONS);
+    }
+}

@@ -1,0 +1,178 @@
+//! Requests from the API: what the engine answers at once, and what is answered when its effects are performed.
+//!
+//! May not: touch the journal itself; questions to it go out as work.
+
+use super::{ControlLoop, Work};
+use crate::handle::{Reply, Request, RequestError};
+use crate::libvirt::metadata;
+use trimtab_policy::config::PolicyConfig;
+use trimtab_policy::decision::{Decision, DecisionId};
+use trimtab_policy::engine::{Command, CommandError};
+use trimtab_policy::sample::GuestMeta;
+use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
+
+/// Longest time that an asker waits for knobs to go back; what is still under way then is said.
+const UNDO_PATIENCE_S: f64 = 10.0;
+
+/// Askers who wait until the knobs they asked for are back.
+#[derive(Debug, Default)]
+pub(super) struct Undone {
+    waiting: Vec<(MonoNs, Vec<String>, Reply<Vec<String>>)>,
+}
+
+impl Undone {
+    fn wait(&mut self, since: MonoNs, lines: Vec<String>, reply: Reply<Vec<String>>) {
+        self.waiting.push((since, lines, reply));
+    }
+
+    /// Answers everybody once nothing is under way, and those whose patience is over.
+    pub(super) fn answer(&mut self, busy: bool, now: MonoNs) {
+        let over = |since: &MonoNs| now.secs_since(*since) > UNDO_PATIENCE_S;
+        for (since, mut lines, reply) in std::mem::take(&mut self.waiting) {
+            if busy && !over(&since) {
+                self.waiting.push((since, lines, reply));
+                continue;
+            }
+            if busy {
+                lines.push("some knobs are still on their way back: trimtabctl guests shows them".to_owned());
+            }
+            // The asker may have given up.
+            let _ = reply.send(Ok(lines));
+        }
+    }
+}
+
+/// What is to be asked of the journal, with the channel for its answer.
+#[derive(Debug)]
+pub enum Question {
+    /// Decisions, newest first.
+    Decisions {
+        /// Only of this guest.
+        guest: Option<GuestId>,
+        /// At most so many.
+        limit: u32,
+        /// Answer.
+        reply: Reply<Vec<Decision>>,
+    },
+    /// One decision.
+    Decision(DecisionId, Reply<Decision>),
+    /// One decision, to be handed to `on_revert`.
+    ToRevert(DecisionId, Reply<Vec<String>>),
+}
+
+impl From<CommandError> for RequestError {
+    fn from(error: CommandError) -> Self {
+        let text = error.to_string();
+        match error {
+            CommandError::NoGuest(_) => Self::NotFound(text),
+            CommandError::NotInForce(..) => Self::Conflict(text),
+            CommandError::BadConfig(_) => Self::InvalidArgs(text),
+        }
+    }
+}
+
+impl ControlLoop {
+    /// A request of the API.
+    pub fn on_request(&mut self, now: MonoNs, wall: UnixMs, request: Request) -> Vec<Work> {
+        let mut work = Vec::new();
+        match request {
+            Request::SetMode(mode, reply) => {
+                self.command(now, wall, Command::SetMode(mode), reply, &mut work)
+            }
+            Request::Pause(reply) => self.command(now, wall, Command::Pause, reply, &mut work),
+            Request::Resume(reply) => self.command(now, wall, Command::Resume, reply, &mut work),
+            Request::Revert(id, reply) => match self.decisions.iter().find(|d| d.id == id).cloned() {
+                Some(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
+                None => work.push(Work::AskJournal(Question::ToRevert(id, reply))),
+            },
+            Request::Restore(guest, reply) => self.undo(now, wall, Command::Restore(guest), reply, &mut work),
+            Request::Decisions { guest, limit, reply } => {
+                work.push(Work::AskJournal(Question::Decisions { guest, limit, reply }));
+            }
+            Request::Decision(id, reply) => work.push(Work::AskJournal(Question::Decision(id, reply))),
+            Request::Reload(reply) => work.push(Work::Reload(reply)),
+        }
+        self.publish(wall);
+        work
+    }
+
+    /// A new configuration that was read and found good.
+    pub fn reconfigure(
+        &mut self,
+        now: MonoNs,
+        wall: UnixMs,
+        config: PolicyConfig,
+        toml: String,
+    ) -> Vec<Work> {
+        let mut work = Vec::new();
+        self.policy_toml = toml;
+        match self.engine.command(now, wall, Command::Reconfigure(Box::new(config))) {
+            Ok((effects, _)) => self.perform(wall, effects, &mut work),
+            Err(error) => tracing::error!(%error, "configuration not taken over"),
+        }
+        self.publish(wall);
+        work
+    }
+
+    /// The decision that somebody wants to be reverted, from the journal.
+    pub fn on_revert(
+        &mut self,
+        now: MonoNs,
+        wall: UnixMs,
+        decision: Result<Decision, RequestError>,
+        reply: Reply<Vec<String>>,
+    ) -> Vec<Work> {
+        let mut work = Vec::new();
+        match decision {
+            Ok(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        work
+    }
+
+    fn command(
+        &mut self,
+        now: MonoNs,
+        wall: UnixMs,
+        command: Command,
+        reply: Reply<()>,
+        work: &mut Vec<Work>,
+    ) {
+        let answer = match self.engine.command(now, wall, command) {
+            Ok((effects, _)) => {
+                self.perform(wall, effects, work);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        };
+        // The asker may have given up.
+        let _ = reply.send(answer);
+    }
+
+    fn undo(
+        &mut self,
+        now: MonoNs,
+        wall: UnixMs,
+        command: Command,
+        reply: Reply<Vec<String>>,
+        work: &mut Vec<Work>,
+    ) {
+        match self.engine.command(now, wall, command) {
+            Ok((effects, answer)) => {
+                self.perform(wall, effects, work);
+                self.undone.wait(now, answer.lines, reply);
+                self.undone.answer(self.engine.is_busy(), now);
+            }
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+    }
+}
+
+/// The admin's wishes from the metadata element; what could not be read as meant is said.
+pub(super) fn meta_of(name: &str, xml: Option<&str>) -> GuestMeta {
+    let (meta, problems) = xml.map(|xml| metadata::parse(name, xml)).unwrap_or_default();
+    for problem in problems {
+        tracing::warn!("{problem}");
+    }
+    meta
+}

@@ -86,7 +86,7 @@ async fn write(
         Effect::Record(decision) => store.record(journal::decision_row(&decision)),
         Effect::Learn(lesson) => store.learn(journal::lesson_row(&lesson)),
         Effect::ForgetOriginal { guest, knob } => {
-            store.forget_original(&guest.to_string(), &knob.to_string())
+            store.forget_original(&guest.to_string(), &knob.to_string());
         }
         Effect::Note { guest, text } => {
             tracing::info!(guest = guest.map(|g| g.to_string()), "{text}");

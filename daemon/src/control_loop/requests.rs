@@ -77,7 +77,7 @@ impl ControlLoop {
         let mut work = Vec::new();
         match request {
             Request::SetMode(mode, reply) => {
-                self.command(now, wall, Command::SetMode(mode), reply, &mut work)
+                self.command(now, wall, Command::SetMode(mode), reply, &mut work);
             }
             Request::Pause(reply) => self.command(now, wall, Command::Pause, reply, &mut work),
             Request::Resume(reply) => self.command(now, wall, Command::Resume, reply, &mut work),

@@ -97,6 +97,17 @@ impl Pending<'_> {
     }
 }
 
+/// `MPI_Waitall`.
+pub fn wait_all<const N: usize>(mut pending: [Pending<'_>; N]) {
+    let mut requests = pending.each_ref().map(|p| p.request);
+    // SAFETY: the requests are live or null; their buffers stay borrowed by `pending` until after the call.
+    unsafe { ffi::MPI_Waitall(count(N), requests.as_mut_ptr(), ffi::RSMPI_STATUSES_IGNORE) };
+    for (pending, request) in pending.iter_mut().zip(requests) {
+        // Null now: the drop that follows must not wait for a request that MPI has freed.
+        pending.request = request;
+    }
+}
+
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.complete();

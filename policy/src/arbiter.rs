@@ -7,6 +7,7 @@
 
 use crate::control::{Proposal, State};
 use crate::knowledge::{Knowledge, backoff_ms};
+use crate::objective::Score;
 use crate::units::MonoNs;
 use std::collections::VecDeque;
 
@@ -84,7 +85,7 @@ impl Arbiter {
     ) -> Option<Proposal> {
         proposals.retain(|p| self.objection(p, state, knowledge, now).is_none());
         let rank = |p: &Proposal| {
-            let cures = cures(p, state);
+            let cures = cures(p, &state.score);
             let proven = knowledge.is_proven(&state.profile, &p.plan.recipe);
             (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected))
         };
@@ -120,7 +121,7 @@ impl Arbiter {
             return Some(format!("{} rests after failures", p.plan.recipe));
         }
         let min_gain = config.min_gain_pct / 100.0;
-        let cures = cures(p, state);
+        let cures = cures(p, &state.score);
         if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected) < min_gain {
             return Some(format!("expected gain {:.1} % is not worth it", p.expected * 100.0));
         }
@@ -139,7 +140,7 @@ impl Arbiter {
 }
 
 /// Whether a proposal brings guests back towards floors that they are below.
-fn cures(p: &Proposal, state: &State) -> bool {
-    let missing: f64 = state.score.terms.iter().map(crate::objective::Term::missing).sum();
+pub(crate) fn cures(p: &Proposal, now: &Score) -> bool {
+    let missing: f64 = now.terms.iter().map(crate::objective::Term::missing).sum();
     missing - p.prediction.missing() >= CURE_MIN && p.expected >= -0.02
 }

@@ -59,12 +59,13 @@ pub struct TrialConfig {
     pub before_max_ms: u64,
     /// Wait after the last change before measuring. 0..=60000. Default 1500: one tick is discarded whole.
     pub settle_ms: u64,
-    /// Length of the window after, at the first look. 2000..=600000. Default 6000: with hold and settle a first verdict
+    /// Length of the window after, at the first look; further looks follow after half as much each. 2000..=600000. Default 6000: with hold and settle a first verdict
     /// falls after some 11 s, so two failures and a success fit into 30 s.
     pub after_ms: u64,
     /// Length at the last look of an undecided trial. 2000..=600000. Default 12000.
     pub after_max_ms: u64,
-    /// One-sided confidence at each look. 60..=99.9. Default 95.
+    /// One-sided confidence at each look. 60..=99.9. Default 97: with three looks some 5 % of changes that bring nothing are
+    /// kept (docs/algorithms/trial.md).
     pub confidence_pct: f64,
 }
 
@@ -123,7 +124,7 @@ impl Default for TrialConfig {
             settle_ms: 1_500,
             after_ms: 6_000,
             after_max_ms: 12_000,
-            confidence_pct: 95.0,
+            confidence_pct: 97.0,
         }
     }
 }

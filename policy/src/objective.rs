@@ -67,19 +67,21 @@ impl Score {
     }
 }
 
-/// Scores active guests on a host of `cpus` CPUs. `floor_pct` is the part of the entitlement that nobody may fall below.
-pub fn score(parties: Vec<Party>, cpus: usize, floor_pct: f64) -> Score {
+/// Scores active guests that share `capacity` CPUs. `floor_pct` is the part of the entitlement that nobody may fall below.
+///
+/// The capacity is what the host delivers to guests or leaves idle, which is less than its number of CPUs where other
+/// processes run or where the host is itself a guest that is robbed of time.
+pub fn score(parties: Vec<Party>, capacity: f64, floor_pct: f64) -> Score {
     let weights: f64 = parties.iter().map(|p| f64::from(p.weight)).sum();
     if weights <= 0.0 {
         return Score::default();
     }
-    let cpus = cpus as f64;
     let value = parties.iter().map(|p| f64::from(p.weight) * p.speed).sum::<f64>() / weights;
     let terms = parties
         .into_iter()
         .map(|party| {
-            let want = (party.run / party.speed.max(0.01)).min(cpus);
-            let entitled = cpus * f64::from(party.weight) / weights;
+            let want = (party.run / party.speed.max(0.01)).min(capacity);
+            let entitled = capacity * f64::from(party.weight) / weights;
             Term { floor: floor_pct / 100.0 * want.min(entitled), want, entitled, party }
         })
         .collect();
@@ -121,18 +123,18 @@ mod tests {
     fn objective_is_the_weighted_mean_of_speeds() {
         let s = score(
             vec![party(1, 2048, 0.5, 0.59), party(2, 1024, 0.35, 0.7), party(3, 1024, 0.35, 0.7)],
-            2,
+            2.0,
             90.0,
         );
         assert!((s.value.unwrap() - 0.425).abs() < 1e-12);
-        assert_eq!(score(vec![], 2, 90.0), Score::default());
+        assert_eq!(score(vec![], 2.0, 90.0), Score::default());
     }
 
     #[test]
     fn floor_is_of_the_smaller_of_want_and_entitlement() {
         let s = score(
             vec![party(1, 1024, 0.25, 0.5), party(2, 1024, 1.0, 0.1), party(3, 1024, 0.5, 0.7)],
-            2,
+            2.0,
             90.0,
         );
         let below: Vec<&str> = s.below().map(|t| t.party.name.as_str()).collect();

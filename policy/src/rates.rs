@@ -232,6 +232,7 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
     let mut roles: BTreeMap<ThreadRole, RoleRates> = BTreeMap::new();
     let mut vcpus_seen = 0u32;
     let (mut instructions, mut switches, mut migrations) = (None::<f64>, None::<f64>, None::<f64>);
+    let mut counted = 0;
     let mut before = begin.threads.iter().peekable();
     for thread in &end.threads {
         while before.peek().is_some_and(|b| b.tid < thread.tid) {
@@ -240,6 +241,9 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         let Some(b) = before.peek().filter(|b| b.tid == thread.tid && b.role == thread.role) else {
             continue;
         };
+        if !thread.role.is_service() && has_instructions(b) && has_instructions(thread) {
+            counted += 1;
+        }
         add_perf(b, thread, dt_s, &mut instructions, &mut switches, &mut migrations);
         let (Some(run), Some(wait)) =
             (share(b.run_ns, thread.run_ns, dt_s), share(b.wait_ns, thread.wait_ns, dt_s))
@@ -270,7 +274,8 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         run: total(|r| r.run),
         wait: total(|r| r.wait),
         roles: roles.into_values().collect(),
-        instructions_per_s: instructions,
+        // A vCPU whose counter is missing at this tick would look like lost work.
+        instructions_per_s: instructions.filter(|_| counted == wanted),
         switches_per_s: switches,
         cpu_migrations_per_s: migrations,
         cpu_pressure: pressure(begin.psi.cpu, end.psi.cpu, dt_s),
@@ -283,6 +288,10 @@ fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     }
+}
+
+fn has_instructions(thread: &ThreadSample) -> bool {
+    thread.perf.is_some_and(|p| p.instructions.is_some())
 }
 
 fn add_perf(

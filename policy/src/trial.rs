@@ -7,6 +7,8 @@
 //! answer that stays open at the last look is a revert, because the state before is the one known to be harmless.
 //! May not: know about knobs or guests.
 
+use crate::config::TrialConfig;
+
 /// Prior of the lag-1 autocorrelation of the objective at 1 s ticks, and how many samples it is worth. Throughput of a disk
 /// and load balancing of the kernel both have memory of about a second.
 const PRIOR_RHO: f64 = 0.3;
@@ -25,6 +27,16 @@ pub struct Rule {
     pub last_look: bool,
     /// The change only undoes former changes of ours: kept unless it is worse.
     pub undoes: bool,
+}
+
+/// Whether an open trial is looked at now: the first time after `after_ms`, then after half as much each, the last time
+/// when `after_max_ms` is reached. Few looks, because every look is one more chance to be fooled.
+///
+/// `measured_ms` is the length of the window after, `looks` how often was looked already. `Some(true)` is the last look.
+pub fn look_due(measured_ms: u64, looks: u64, config: &TrialConfig) -> Option<bool> {
+    let due_ms =
+        config.after_ms.saturating_add(looks.saturating_mul(config.after_ms / 2)).min(config.after_max_ms);
+    (measured_ms >= due_ms).then_some(measured_ms >= config.after_max_ms)
 }
 
 /// What the test says.
@@ -71,6 +83,13 @@ pub fn judge(before: &[f64], after: &[f64], rule: &Rule) -> Option<(Judgement, E
     Some((decide(&evidence, rule), evidence))
 }
 
+/// Mean of a few autocorrelated samples and its standard error; `None` for fewer than two.
+pub fn mean_and_error(samples: &[f64]) -> Option<(f64, f64)> {
+    let m = mean(samples).filter(|_| samples.len() >= 2)?;
+    let (variance, _) = variance_of_mean(samples, m, autocorrelation(samples, m, &[], 0.0));
+    Some((m, variance.sqrt()))
+}
+
 fn decide(e: &Evidence, rule: &Rule) -> Judgement {
     if rule.undoes {
         return match (e.high < 0.0 || e.gain < -rule.min_gain, e.low > -rule.min_gain || rule.last_look) {
@@ -102,7 +121,8 @@ fn autocorrelation(before: &[f64], b: f64, after: &[f64], a: f64) -> f64 {
     let n = (before.len() + after.len()) as f64;
     let raw = if squares > 0.0 { products / squares } else { 0.0 };
     // Subtracting each window's mean pulls the estimate down by about (1 + 3 rho) / n per window (Kendall).
-    let unbiased = raw + 2.0 * (1.0 + 3.0 * raw.max(0.0)) / n;
+    let windows = if after.is_empty() { 1.0 } else { 2.0 };
+    let unbiased = raw + windows * (1.0 + 3.0 * raw.max(0.0)) / n;
     ((unbiased * n + PRIOR_RHO * PRIOR_SAMPLES) / (n + PRIOR_SAMPLES)).clamp(0.0, 0.9)
 }
 
@@ -199,6 +219,21 @@ mod tests {
         assert_eq!(judge(&before, &after, &RULE).unwrap().0, Judgement::Undecided);
         let last = Rule { last_look: true, ..RULE };
         assert_eq!(judge(&before, &after, &last).unwrap().0, Judgement::Revert);
+    }
+
+    #[test]
+    fn looks_are_few() {
+        let config = TrialConfig::default();
+        let mut taken = Vec::new();
+        for second in 0..20u64 {
+            if let Some(last) = look_due(second * 1000, taken.len() as u64, &config) {
+                taken.push((second, last));
+                if last {
+                    break;
+                }
+            }
+        }
+        assert_eq!(taken, [(6, false), (9, false), (12, true)]);
     }
 
     #[test]

@@ -230,12 +230,10 @@ fn read_alone(path: &Path) -> Known {
 
 /// Renames the file, its log and its index, and deletes all but the newest few moved before.
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let mut seconds = now_ms() / 1000;
-    let mut to = aside(path, seconds);
-    while to.exists() {
-        seconds += 1;
-        to = aside(path, seconds);
-    }
+    // After the newest one there is, also when the clock was set back or two go within a second.
+    let newest = stamps_aside(path).into_iter().max();
+    let seconds = (now_ms() / 1000).max(newest.map_or(0, |newest| newest + 1));
+    let to = aside(path, seconds);
     for suffix in ["-wal", "-shm"] {
         let (from, to) = (with_suffix(path, suffix), with_suffix(&to, suffix));
         match fs::rename(&from, to) {
@@ -260,14 +258,19 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn forget_oldest(path: &Path) {
-    let Some((dir, name)) = path.parent().zip(path.file_name()) else { return };
+/// Times at which files were moved aside.
+fn stamps_aside(path: &Path) -> Vec<i64> {
+    let Some((dir, name)) = path.parent().zip(path.file_name()) else { return Vec::new() };
     let prefix = format!("{}.corrupt-", name.to_string_lossy());
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    let mut stamps: Vec<i64> = entries
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(&prefix)?.parse().ok())
-        .collect();
+        .collect()
+}
+
+fn forget_oldest(path: &Path) {
+    let mut stamps = stamps_aside(path);
     stamps.sort_unstable();
     for stamp in stamps.iter().rev().skip(KEPT_ASIDE) {
         for suffix in ["", "-wal", "-shm"] {

@@ -55,6 +55,11 @@ impl Pending {
         }
     }
 
+    /// Takes only originals out: they are waited for, and alone they need no flush of the medium.
+    pub(crate) fn take_originals(&mut self) -> Self {
+        Self { originals: take_first(&mut self.originals, BATCH_OTHERS), ..Self::default() }
+    }
+
     /// Puts rows that could not be written back; a version that came meanwhile wins. Returns what found no room.
     pub(crate) fn put_back(&mut self, batch: Self) -> Lost {
         put_under(&mut self.meta, batch.meta);

@@ -7,7 +7,7 @@ use crate::mirror::{Content, Mirror, Originals};
 use crate::pending::Pending;
 use crate::read::Reader;
 use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, SampleRow};
-use crate::writer::{Barrier, Shared, Writer, locked};
+use crate::writer::{Barrier, Shared, What, Writer, locked};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// Smallest size limit: below it nothing useful fits beside the write-ahead log.
 pub(crate) const MIN_BYTES: u64 = 8 << 20;
-/// How long a question or closing may take before the caller goes on without.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the journal is and how large it may get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +35,8 @@ pub struct Options {
     pub gather: Duration,
     /// Time between attempts while writing fails.
     pub retry: Duration,
-    /// How long [`Store::save_originals_now`] may take.
-    pub barrier: Duration,
+    /// How long a caller waits for the disk, where it waits at all, before it goes on without.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -52,7 +50,7 @@ impl Options {
             decisions_days: 365,
             gather: Duration::from_secs(5),
             retry: Duration::from_secs(5),
-            barrier: Duration::from_millis(500),
+            patience: Duration::from_secs(2),
         }
     }
 }
@@ -78,7 +76,6 @@ pub struct Store {
     shared: Arc<Shared>,
     options: Options,
     finished: Mutex<Receiver<()>>,
-    _lock: Lock,
 }
 
 impl Store {
@@ -127,6 +124,7 @@ impl Store {
             .spawn(move || {
                 writer.run();
                 drop(writer); // closes the file
+                drop(lock); // only now: a thread that the disk holds up still has the file open
                 drop(done);
             })
             .map_err(|source| StoreError::Io {
@@ -134,7 +132,7 @@ impl Store {
                 action: "start the journal's thread",
                 source,
             })?;
-        Ok((Self { shared, options, finished: Mutex::new(finished), _lock: lock }, loaded))
+        Ok((Self { shared, options, finished: Mutex::new(finished) }, loaded))
     }
 
     /// Inserts or updates a decision. Never waits.
@@ -187,12 +185,12 @@ impl Store {
         if safe {
             done(Ok(()));
         } else {
-            self.shared.barrier(Barrier { undo: undo.clone(), done });
+            self.shared.barrier(Barrier { what: What::Originals, undo: undo.clone(), done });
         }
         undo
     }
 
-    /// Like [`Store::save_originals`], waiting at most [`Options::barrier`].
+    /// Like [`Store::save_originals`], waiting at most [`Options::patience`].
     ///
     /// # Errors
     /// Whatever kept the disk from taking them, or `Timeout`; they then count as never saved.
@@ -200,7 +198,7 @@ impl Store {
         let (tell, told) = sync_channel(1);
         // The receiver may have given up by then.
         let undo = self.save(rows, Box::new(move |result| drop(tell.send(result))));
-        let bound = self.options.barrier;
+        let bound = self.options.patience;
         told.recv_timeout(bound).unwrap_or_else(|_| {
             self.shared.undo(undo);
             Err(StoreError::Timeout { what: "saving originals", ms: bound.as_millis() })
@@ -240,7 +238,7 @@ impl Store {
         }));
     }
 
-    /// Asks the journal and waits, at most two seconds.
+    /// Asks the journal and waits, at most [`Options::patience`].
     ///
     /// # Errors
     /// `Timeout`, `Unavailable`, `Closed`, or what the question returned.
@@ -251,9 +249,10 @@ impl Store {
         let (tell, told) = sync_channel(1);
         // The receiver may have given up by then.
         self.read(question, move |answer| drop(tell.send(answer)));
-        told.recv_timeout(PATIENCE).map_err(|error| match error {
+        let bound = self.options.patience;
+        told.recv_timeout(bound).map_err(|error| match error {
             RecvTimeoutError::Timeout => {
-                StoreError::Timeout { what: "reading the journal", ms: PATIENCE.as_millis() }
+                StoreError::Timeout { what: "reading the journal", ms: bound.as_millis() }
             }
             RecvTimeoutError::Disconnected => StoreError::Closed,
         })?
@@ -264,16 +263,17 @@ impl Store {
         locked(&self.shared.health).clone()
     }
 
-    /// Writes everything that waits, samples too, and waits for it, at most two seconds.
+    /// Writes everything that waits, samples too, and waits for it, at most [`Options::patience`].
     ///
     /// # Errors
     /// What kept the disk from taking it, or `Timeout`.
     pub fn flush(&self) -> Result<(), StoreError> {
         let (tell, told) = sync_channel(1);
         let done = Box::new(move |result| drop(tell.send(result)));
-        self.shared.barrier(Barrier { undo: Undo::new(), done });
-        let late = StoreError::Timeout { what: "writing the journal", ms: PATIENCE.as_millis() };
-        told.recv_timeout(PATIENCE).unwrap_or(Err(late))
+        self.shared.barrier(Barrier { what: What::Everything, undo: Undo::new(), done });
+        let bound = self.options.patience;
+        let late = StoreError::Timeout { what: "writing the journal", ms: bound.as_millis() };
+        told.recv_timeout(bound).unwrap_or(Err(late))
     }
 }
 
@@ -281,7 +281,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.shared.stop();
         // A disk that does not answer must not keep the daemon from ending; the thread then dies with the process.
-        if locked(&self.finished).recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if locked(&self.finished).recv_timeout(self.options.patience) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("journal not closed in time, the last rows may be missing");
         }
     }

@@ -34,8 +34,16 @@ const MAX_QUESTIONS: usize = 64;
 /// Gets the reader, or why there is none; tells what damage it met.
 pub(crate) type Question = Box<dyn FnOnce(Result<&Reader, StoreError>) -> Option<String> + Send>;
 
-/// Somebody who waits until all that is queued now is committed.
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Originals,
+    Everything,
+}
+
+/// Somebody who waits until what is queued now is committed.
 pub(crate) struct Barrier {
+    pub(crate) what: What,
     /// What to take back if it fails.
     pub(crate) undo: Undo,
     pub(crate) done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
@@ -206,11 +214,15 @@ impl Writer {
             }
             let now = Instant::now();
             let retry = self.retry_at.is_none_or(|at| now >= at);
-            if stop || !barriers.is_empty() || retry {
-                let result = self.flush();
-                for barrier in barriers {
-                    self.release(barrier, &result);
-                }
+            let (first, last): (Vec<_>, Vec<_>) =
+                barriers.into_iter().partition(|b| b.what == What::Originals);
+            if !first.is_empty() {
+                let result = self.flush(What::Originals);
+                first.into_iter().for_each(|barrier| self.release(barrier, &result));
+            }
+            if stop || !last.is_empty() || retry {
+                let result = self.flush(What::Everything);
+                last.into_iter().for_each(|barrier| self.release(barrier, &result));
             }
             if (now >= self.prune_at || self.unpruned >= PRUNE_ROWS) && self.retry_at.is_none() {
                 self.unpruned = 0;
@@ -273,9 +285,11 @@ impl Writer {
         }
     }
 
-    /// Writes all that waits. On failure it stays queued and why is returned.
-    fn flush(&mut self) -> Result<(), String> {
-        self.gather_until = Instant::now() + self.gather;
+    /// Writes what waits. On failure it stays queued and why is returned.
+    fn flush(&mut self, what: What) -> Result<(), String> {
+        if what == What::Everything {
+            self.gather_until = Instant::now() + self.gather;
+        }
         let mut replaced = false;
         if self.conn.is_none() {
             self.open(None);
@@ -284,7 +298,8 @@ impl Writer {
             let Some(conn) = &mut self.conn else {
                 return Err(locked(&self.shared.health).problem.clone().unwrap_or_default());
             };
-            let mut batch = locked(&self.shared.queue).pending.take_batch();
+            let take = if what == What::Originals { Pending::take_originals } else { Pending::take_batch };
+            let mut batch = take(&mut locked(&self.shared.queue).pending);
             if batch.is_empty() {
                 self.succeed();
                 return Ok(());

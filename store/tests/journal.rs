@@ -85,7 +85,8 @@ fn decisions_are_filtered_and_waiting_ones_count() {
 #[test]
 fn originals_without_a_mirror_wait_for_the_commit() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(Options::new(dir.path())).unwrap();
+    let (store, _) =
+        Store::open(Options { patience: Duration::from_secs(60), ..Options::new(dir.path()) }).unwrap();
     let (tell, told) = sync_channel(1);
     store.save_originals(vec![original(3, "cpu.shares")], move |result| tell.send(result.is_ok()).unwrap());
     assert!(told.recv_timeout(Duration::from_secs(10)).unwrap());
@@ -98,7 +99,7 @@ fn originals_without_a_mirror_wait_for_the_commit() {
 fn the_mirror_wins_unless_a_later_run_did_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let mirrored = options(&dir);
-    let bare = Options::new(&mirrored.state_dir);
+    let bare = Options { runtime_dir: None, ..mirrored.clone() };
     drop(Store::open(mirrored.clone()).unwrap());
     {
         let (store, _) = Store::open(bare).unwrap();

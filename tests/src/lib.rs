@@ -3,7 +3,9 @@
 //! Live tests are in tests/live_*.rs and begin with [`live!`]: without root or a needed package they say why and pass,
 //! unless `TRIMTAB_REQUIRE_LIVE=1` makes that a failure. May not: touch the machine's own libvirt, bus or guests.
 
+pub mod scenario;
 pub mod testbed;
+pub mod trimtab;
 
 pub use testbed::{
     Accel, Daemon, Disk, Error, Guest, GuestRates, GuestSpec, GuestStats, Host, HostSpec, Init, Missing,

@@ -236,8 +236,7 @@ fn crash_victim() {
     let Some(tb) = live!(Options::plain(1)) else { return };
     tb.host(0).guest(&GuestSpec::new("g")).unwrap();
     let namespaces: Vec<String> = namespaces_of(&tb).into_iter().collect();
-    let line =
-        format!("VICTIM {} {} {}", tb.work().display(), tb.keeper_pid().unwrap(), namespaces.join(" "));
+    let line = format!("VICTIM {} {} {}", tb.work().display(), tb.keeper_pid(), namespaces.join(" "));
     std::fs::write(std::env::var_os("TRIMTAB_VICTIM").unwrap(), line).unwrap();
     std::thread::sleep(Duration::from_secs(600));
 }

@@ -183,7 +183,26 @@ impl Config {
         if self.dbus.group.is_empty() || self.dbus.group.contains([':', '\0', '\n']) {
             bad("dbus.group", format!("'{}' is not a group name", self.dbus.group.escape_debug()));
         }
+        found.extend(self.policy.validate().err().unwrap_or_default().iter().map(Violation::of_policy));
         found
+    }
+}
+
+impl Violation {
+    /// What the policy says of its own values; its keys begin below `policy`.
+    fn of_policy(error: &trimtab_policy::config::ConfigError) -> Self {
+        use trimtab_policy::config::ConfigError;
+        let below = |key: &str| format!("policy.{key}");
+        match error {
+            ConfigError::Range { key, value, min, max } => {
+                Self { key: below(key), other: None, text: format!("{value} is outside {min}..={max}") }
+            }
+            ConfigError::LessThan { key, value, other, other_value } => Self {
+                key: below(key),
+                other: Some(below(other)),
+                text: format!("{value} is less than {} = {other_value}", below(other)),
+            },
+        }
     }
 }
 

@@ -108,6 +108,23 @@ fn every_wrong_fragment_is_named_at_once_even_an_overridden_one() {
 }
 
 #[test]
+fn contradictions_between_fragments_are_named_where_they_are() {
+    let before_max = "etc/config.d/b.toml:1:14: policy.trial.before_max_ms: 3000 is less than policy.trial.before_ms = 4000";
+    let first = (0, "config.d/a.toml", "[policy.trial]\nbefore_ms = 4000\n");
+    assert_eq!(errors(&[first, (1, "config.d/b.toml", "policy.trial.before_max_ms = 3000\n")]), [before_max]);
+    // Against a default, the fragment that is there is the one to look at.
+    let late = errors(&[(1, "trimtab.toml", "[policy.trial]\nbefore_ms = 100000\n")]);
+    assert!(
+        late[0].starts_with("etc/trimtab.toml:2:1: policy.trial.before_max_ms: 12000 is less than"),
+        "{late:?}"
+    );
+    assert_eq!(
+        errors(&[(1, "trimtab.toml", "[policy.arbiter]\nmin_gain_pct = 0\n")]),
+        ["etc/trimtab.toml:2:1: policy.arbiter.min_gain_pct: 0 is outside 0.5..=100"]
+    );
+}
+
+#[test]
 fn unreadable_fragments_are_errors() {
     let dirs = dirs(&[(1, "trimtab.toml", "")]);
     fs::create_dir(dirs.dirs[1].join("config.d/x.toml")).unwrap();
@@ -145,6 +162,25 @@ fn keys_that_need_a_restart_are_named() {
     new.store.max_size_mib = 9;
     new.libvirt.bus = Some("session".to_owned());
     assert_eq!(old.needs_restart(&new), ["libvirt.bus", "store.max_size_mib"]);
+}
+
+/// The file that packages install says what the defaults are; it must not lie, and must not leave a key out.
+#[test]
+fn the_commented_defaults_are_the_defaults() {
+    let shipped = include_str!("../../../systemd/trimtab.toml");
+    assert_eq!(toml::from_str::<Config>(shipped).unwrap(), Config::default());
+    let is_setting = |line: &str| {
+        line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    let active: Vec<_> =
+        shipped.lines().map(|line| if is_setting(line) { &line[1..] } else { line }).collect();
+    let active: toml::Table = active.join("\n").parse().unwrap();
+
+    let mut expected = Config::default();
+    // Shown with an example, because their absence means something.
+    expected.libvirt.bus = Some("system".to_owned());
+    expected.store.state_dir = Some("/var/lib/trimtab".into());
+    assert_eq!(active, toml::Table::try_from(&expected).unwrap());
 }
 
 /// TOML-like noise: real keys and values in the wrong places come up far more often than from random bytes.

@@ -77,6 +77,8 @@ pub struct State {
     pub domain: PriorityDomain,
     /// Running guests.
     pub subjects: BTreeMap<GuestId, Subject>,
+    /// CPUs that the host delivers to guests or leaves idle.
+    pub capacity: f64,
     /// Live objective over the window.
     pub score: Score,
     /// Workload profile key.

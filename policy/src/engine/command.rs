@@ -129,6 +129,7 @@ impl Engine {
         if !any {
             return Err(CommandError::NotInForce(id, lines.join("; ")));
         }
+        self.watch = None;
         self.close_trial("an earlier decision was reverted by command", None);
         self.rest_guests(decision.changes.iter().map(|c| c.guest));
         let mut reverted = decision.clone();
@@ -143,6 +144,7 @@ impl Engine {
         if let Some(id) = guest.filter(|id| !self.guests.contains_key(id)) {
             return Err(CommandError::NoGuest(id));
         }
+        self.watch = None;
         self.close_trial("restored by command", None);
         let wanted = |id: GuestId| guest.is_none_or(|g| g == id);
         let held: Vec<_> = self.ledger.originals().filter(|o| wanted(o.guest)).cloned().collect();

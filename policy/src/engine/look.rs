@@ -25,12 +25,14 @@ impl Engine {
     pub(super) fn look(&mut self, rates: &Rates) {
         if rates.dt_s.is_none() {
             self.history.clear();
+            self.capacity.clear();
             self.stable_since = self.stable_since.max(self.now);
             return;
         }
         let keep_ms = self.config.trial.before_max_ms.max(self.config.trial.after_max_ms)
             + self.config.identify.window_ms;
         self.history.push(rates, keep_ms);
+        self.measure_capacity(rates, keep_ms);
         for (&cpu, &busy) in &rates.host.cpus {
             let smooth = self.busy.entry(cpu).or_insert(busy);
             *smooth += BUSY_NEW * (busy - *smooth);
@@ -40,6 +42,30 @@ impl Engine {
             self.judge_guest(id);
         }
         self.judge_host();
+    }
+
+    /// What guests got and what was left idle: the rest went to other processes or to the hypervisor below.
+    fn measure_capacity(&mut self, rates: &Rates, keep_ms: u64) {
+        let all = self.topology.cpus.len();
+        if rates.host.cpus.len() == all && all > 0 {
+            let idle: f64 = rates.host.cpus.values().map(|busy| 1.0 - busy).sum();
+            let guests: f64 = rates.guests.values().filter_map(|g| g.run).sum();
+            let all = all as f64;
+            self.capacity.push_back((rates.at, (guests + idle).clamp(0.1 * all, all)));
+        }
+        let old = |at: MonoNs| self.now.since(at) > keep_ms.saturating_mul(1_000_000);
+        while self.capacity.front().is_some_and(|&(at, _)| old(at)) {
+            self.capacity.pop_front();
+        }
+    }
+
+    /// Mean capacity over (start, now], the number of CPUs if unknown.
+    pub(super) fn capacity_since(&self, start: MonoNs) -> f64 {
+        let values: Vec<f64> = self.capacity.iter().filter(|(at, _)| *at > start).map(|(_, c)| *c).collect();
+        if values.is_empty() {
+            return self.topology.cpus.len() as f64;
+        }
+        values.iter().sum::<f64>() / values.len() as f64
     }
 
     fn judge_guest(&mut self, id: GuestId) {
@@ -96,7 +122,9 @@ impl Engine {
             self.profile = profile;
             self.profile_since = self.now;
         }
-        self.score = score(parties, cpus, self.config.arbiter.floor_pct);
+        let window_ns = self.config.identify.window_ms.saturating_mul(1_000_000);
+        let start = MonoNs(self.now.0.saturating_sub(window_ns)).max(self.stable_since);
+        self.score = score(parties, self.capacity_since(start), self.config.arbiter.floor_pct);
         let held_back = |f: &Finding| !matches!(f.bottleneck, Bottleneck::None | Bottleneck::Unknown);
         let trouble = self.findings.values().any(held_back) || self.score.below().next().is_some();
         self.arbiter.trouble(self.now, trouble);
@@ -176,6 +204,7 @@ impl Engine {
             topology: std::sync::Arc::clone(&self.topology),
             domain: self.domain,
             subjects,
+            capacity: self.score.terms.iter().map(|t| t.entitled).sum(),
             score: self.score.clone(),
             profile: self.profile.clone(),
             config: self.config.clone(),

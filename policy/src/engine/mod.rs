@@ -24,6 +24,7 @@ mod lifecycle;
 mod look;
 mod recovery;
 mod trials;
+mod watch;
 
 pub use command::{Answer, Command, CommandError};
 
@@ -42,9 +43,10 @@ use crate::topology::{CpuSet, Topology};
 use crate::units::{GuestId, MonoNs, UnixMs};
 use hands::Hands;
 use recovery::Recovery;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use trials::OpenTrial;
+use watch::Watch;
 
 /// What an engine starts from.
 #[derive(Clone, Debug, Default)]
@@ -139,6 +141,8 @@ pub struct Engine {
     vanished: CpuSet,
     /// Busy share per CPU, smoothed.
     busy: BTreeMap<u32, f64>,
+    /// CPUs delivered to guests or idle, per tick.
+    capacity: VecDeque<(MonoNs, f64)>,
     domain: crate::knob::PriorityDomain,
     findings: BTreeMap<GuestId, Finding>,
     score: Score,
@@ -154,6 +158,8 @@ pub struct Engine {
     loaded: Option<Vec<Lesson>>,
     knowledge: Knowledge,
     trial: Option<OpenTrial>,
+    /// The newest kept decision, as long as it is young.
+    watch: Option<Watch>,
     recovery: Recovery,
     /// Decisions reverted by command whose changes are on their way back.
     reverting: Vec<Decision>,
@@ -180,6 +186,7 @@ impl Engine {
             topology: Arc::default(),
             vanished: CpuSet::new(),
             busy: BTreeMap::new(),
+            capacity: VecDeque::new(),
             domain: crate::knob::PriorityDomain::None,
             findings: BTreeMap::new(),
             score: Score::default(),
@@ -192,6 +199,7 @@ impl Engine {
             loaded: Some(start.lessons),
             knowledge: Knowledge::default(),
             trial: None,
+            watch: None,
             recovery: Recovery::of(start.pending),
             reverting: Vec::new(),
             resting: BTreeMap::new(),
@@ -221,6 +229,7 @@ impl Engine {
         self.look(&rates);
         self.recover();
         self.step_trial(&rates);
+        self.step_watch();
         self.consider();
         self.pump();
         self.tick(rates)

@@ -1,6 +1,7 @@
 //! The open trial: start, measure, judge, close. States are drawn in the engine's head. May not: pick what to try.
 
 use super::Engine;
+use super::watch::Watch;
 use crate::control::Proposal;
 use crate::decision::{Change, Decision, Effect, Verdict};
 use crate::identify::Role;
@@ -8,14 +9,16 @@ use crate::identify::features::Point;
 use crate::knob::Family;
 use crate::objective::Term;
 use crate::rates::Rates;
-use crate::trial::{Evidence, Judgement, Rule, judge};
+use crate::trial::{Evidence, Judgement, Rule, judge, look_due, mean_and_error};
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
 
 /// Ticks in a row that another profile must be seen before the load counts as changed.
 const OTHER_PROFILE_TICKS: u32 = 2;
 /// Part of the floor that measuring may miss it by: the run counters of a window are exact to about a scheduler tick.
-const FLOOR_SLACK: f64 = 0.01;
+pub(super) const FLOOR_SLACK: f64 = 0.01;
+/// A guest that has less than this part of its floor after two ticks is starving: no need to measure on.
+const STARVING: f64 = 0.5;
 
 /// Where a trial is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +64,40 @@ pub(super) struct Before {
     rates: Vec<f64>,
 }
 
+/// How the guests stand against their floors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Floor {
+    /// Nobody is below through the change.
+    Kept,
+    /// Somebody seems to be, within the noise.
+    Doubtful(String),
+    /// Somebody is, beyond the noise.
+    Broken(String),
+    /// Somebody is far below.
+    Starving(String),
+}
+
 /// A trial under way.
 #[derive(Clone, Debug)]
 pub(super) struct OpenTrial {
     pub(super) decision: Decision,
     recipe: String,
     undoes: bool,
+    /// Whether it shall bring guests back to their floors, which then counts more than the objective.
+    cures: bool,
     pub(super) phase: Phase,
     /// Changes made so far.
     pub(super) applied: usize,
     /// Samples of intervals that began at or after this count.
     pub(super) from: MonoNs,
     before: BTreeMap<GuestId, Before>,
+    /// Capacity before, in CPUs.
+    capacity: f64,
     /// Objective per tick before.
     samples: Vec<f64>,
     other_profile: u32,
+    /// How often was judged already.
+    looks: u64,
     /// Whether the end says that the recipe failed; `None` if it says nothing about it.
     failed: Option<bool>,
     gain: Option<f64>,
@@ -103,6 +125,8 @@ impl Engine {
         if samples.len() < 2 || (self.now.since(start) / 1_000_000_000) < needed {
             return false;
         }
+        let capacity = self.capacity_since(start);
+        let cures = crate::arbiter::cures(&proposal, &self.score);
         let Proposal { plan, expected, why, .. } = proposal;
         let decision = self.decision(plan.beneficiary, plan.family, plan.changes, why, expected);
         self.effects.push(Effect::Record(decision.clone()));
@@ -120,12 +144,15 @@ impl Engine {
             decision,
             recipe: plan.recipe,
             undoes: plan.undoes,
+            cures,
             phase: Phase::Applying,
             applied: 0,
             from: self.now,
             before,
+            capacity,
             samples,
             other_profile: 0,
+            looks: 0,
             failed: None,
             gain: None,
         });
@@ -243,15 +270,19 @@ impl Engine {
     fn judge_trial(&mut self) {
         let Some(trial) = &self.trial else { return };
         let config = &self.config.trial;
-        let measured_ms = self.now.since(trial.from) / 1_000_000;
         // Ticks do not fall exactly on the second: half a tick of patience would cost a whole one.
-        if measured_ms + 250 < config.after_ms {
+        let measured_ms = self.now.since(trial.from) / 1_000_000 + 250;
+        let floor = self.floor(&trial.before, trial.capacity, trial.from);
+        if let Floor::Starving(harm) = &floor {
+            let harm = harm.clone();
+            self.close_trial(&harm, Some(true));
             return;
         }
+        let Some(last_look) = look_due(measured_ms, trial.looks, config) else { return };
         let rule = Rule {
             min_gain: self.config.arbiter.min_gain_pct / 100.0,
             confidence: config.confidence_pct / 100.0,
-            last_look: measured_ms + 250 >= config.after_max_ms,
+            last_look,
             undoes: trial.undoes,
         };
         let after = self.objective_samples(&trial.before, trial.from, self.now);
@@ -261,36 +292,68 @@ impl Engine {
             }
             return;
         };
-        let floor = self.floor_broken(trial);
+        let cured = trial.cures && self.is_cured(trial);
         let words = self.evidence_words(trial, &evidence, measured_ms);
+        let undoes = trial.undoes;
         let Some(trial) = &mut self.trial else { return };
+        trial.looks += 1;
         (trial.decision.before, trial.decision.after) = (Some(evidence.before), Some(evidence.after));
         trial.gain = Some(evidence.gain);
-        if let Some(harm) = floor.filter(|_| !trial.undoes) {
-            self.close_trial(&format!("{harm}; {words}"), Some(true));
-            return;
-        }
-        match judgement {
-            Judgement::Keep => self.keep_trial(&words),
-            Judgement::Revert => self.close_trial(&format!("no gain beyond the noise: {words}"), Some(true)),
-            Judgement::Undecided => {}
+        match (floor, judgement) {
+            (Floor::Kept, _) if cured => {
+                self.keep_trial(&format!("guests are back at their floors; {words}"));
+            }
+            (Floor::Broken(harm), _) if !undoes => self.close_trial(&format!("{harm}; {words}"), Some(true)),
+            (Floor::Doubtful(harm), Judgement::Keep) if !undoes && rule.last_look => {
+                self.close_trial(&format!("{harm}; {words}"), Some(true));
+            }
+            (Floor::Doubtful(_), Judgement::Keep) if !undoes => {}
+            (_, Judgement::Keep) => self.keep_trial(&words),
+            (_, Judgement::Revert) => {
+                self.close_trial(&format!("no gain beyond the noise: {words}"), Some(true));
+            }
+            (_, Judgement::Undecided) => {}
         }
     }
 
-    /// The guest that fell below its floor through the trial, in words.
-    fn floor_broken(&self, trial: &OpenTrial) -> Option<String> {
-        trial.before.iter().find_map(|(&id, b)| {
-            let points: Vec<&Point> = self.history.points(id, trial.from, self.now).collect();
-            let run = points.iter().map(|p| p.run).sum::<f64>() / points.len().max(1) as f64;
-            let (was, floor) = (b.term.party.run, b.term.floor);
-            let broken = run < floor * (1.0 - FLOOR_SLACK) && run < was * (1.0 - 2.0 * FLOOR_SLACK);
-            (broken && !points.is_empty()).then(|| {
-                format!(
-                    "{} fell to {run:.2} CPU, below its floor of {floor:.2} (it had {was:.2})",
-                    b.term.party.name
-                )
-            })
-        })
+    /// How guests stand against their floors since `from`, compared with before a change. A guest that was below already
+    /// and did not lose is no harm of the change.
+    pub(super) fn floor(&self, before: &BTreeMap<GuestId, Before>, capacity: f64, from: MonoNs) -> Floor {
+        let scale = self.capacity_since(from) / capacity.max(1e-9);
+        let mut worst = Floor::Kept;
+        for (&id, b) in before {
+            let runs: Vec<f64> = self.history.points(id, from, self.now).map(|p| p.run).collect();
+            let Some((run, error)) = mean_and_error(&runs) else { continue };
+            let (was, term) = (b.term.party.run, &b.term);
+            let floor = term.floor.min(self.config.arbiter.floor_pct / 100.0 * term.entitled * scale);
+            if run >= floor * (1.0 - FLOOR_SLACK) || run >= was * (1.0 - 2.0 * FLOOR_SLACK) {
+                continue;
+            }
+            let harm = format!(
+                "{} fell to {run:.2} CPU, below its floor of {floor:.2} (it had {was:.2})",
+                term.party.name
+            );
+            if run < STARVING * floor {
+                return Floor::Starving(harm);
+            } else if run + error < floor * (1.0 - FLOOR_SLACK) {
+                worst = Floor::Broken(harm);
+            } else if worst == Floor::Kept {
+                worst = Floor::Doubtful(harm);
+            }
+        }
+        worst
+    }
+
+    /// Whether at least half of what was missing to the floors is there now.
+    fn is_cured(&self, trial: &OpenTrial) -> bool {
+        let (mut was, mut is) = (0.0, 0.0);
+        for (&id, b) in &trial.before {
+            let runs: Vec<f64> = self.history.points(id, trial.from, self.now).map(|p| p.run).collect();
+            let Some((run, _)) = mean_and_error(&runs) else { return false };
+            was += b.term.missing();
+            is += (b.term.floor - run).max(0.0);
+        }
+        is < 0.5 * was
     }
 
     fn evidence_words(&self, trial: &OpenTrial, e: &Evidence, measured_ms: u64) -> String {
@@ -335,6 +398,13 @@ impl Engine {
         let now = (self.now, self.wall);
         let config = &self.config.arbiter;
         let lesson = self.knowledge.learn(&decision.profile, &trial.recipe, true, trial.gain, now, config);
+        self.watch = (!trial.undoes).then(|| Watch {
+            decision: decision.clone(),
+            recipe: trial.recipe,
+            before: trial.before,
+            capacity: trial.capacity,
+            since: self.now,
+        });
         self.arbiter.closed(self.now, &decision.profile, Some(false), config.cool_down_ms);
         for c in &decision.changes {
             self.effects.extend(self.ledger.settle(c.guest, c.knob));

@@ -110,7 +110,7 @@ impl Baseline {
                 run,
             });
         }
-        let scored = score(parties, state.topology.cpus.len(), state.config.arbiter.floor_pct);
+        let scored = score(parties, state.capacity, state.config.arbiter.floor_pct);
         scored.value.is_some().then_some(Prediction { score: scored })
     }
 }

@@ -71,6 +71,12 @@ pub enum Error {
         /// The keeper's words.
         said: String,
     },
+    /// A program of ours is not built.
+    #[error("{0} is not built beside this program: cargo build -p trimtabd --bins")]
+    NotBuilt(String),
+    /// A program of ours answered something that cannot be understood.
+    #[error("{0}")]
+    Answer(String),
     /// A guest that should run does not.
     #[error("{0}")]
     Guest(String),
@@ -78,7 +84,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: names what was tried.
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what: format!("{what}: {source}"), source }
     }

@@ -17,6 +17,7 @@ mod error;
 mod guest;
 mod host;
 pub mod image;
+pub mod interrupt;
 mod keeper;
 pub mod proc;
 mod process;
@@ -76,7 +77,8 @@ pub struct Testbed {
     tag: String,
     hosts: Vec<Host>,
     accel: Accel,
-    keeper: Option<Keeper>,
+    keeper: interrupt::Shared,
+    keeper_pid: i32,
 }
 
 impl Testbed {
@@ -109,7 +111,9 @@ impl Testbed {
         let keeper = Keeper::start(&work)?;
         let tag = work.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         // From here on a failure drops this value, and with it everything made so far.
-        let mut testbed = Self { work, tag, hosts: Vec::new(), accel, keeper: Some(keeper) };
+        let keeper_pid = keeper.pid();
+        let keeper = interrupt::register(keeper);
+        let mut testbed = Self { work, tag, hosts: Vec::new(), accel, keeper, keeper_pid };
         testbed.start(options, &image)?;
         Ok(testbed)
     }
@@ -168,23 +172,19 @@ impl Testbed {
     }
 
     /// Process id of the keeper, for tests of the clean-up.
-    pub fn keeper_pid(&self) -> Option<i32> {
-        self.keeper.as_ref().map(Keeper::pid)
+    pub fn keeper_pid(&self) -> i32 {
+        self.keeper_pid
     }
 
     /// Takes everything down and says what could not be removed. Dropping does the same but can only complain on stderr.
-    pub fn down(mut self) -> Result<()> {
-        self.take_down()
-    }
-
-    fn take_down(&mut self) -> Result<()> {
-        self.keeper.take().map_or(Ok(()), Keeper::finish)
+    pub fn down(self) -> Result<()> {
+        interrupt::finish(&self.keeper)
     }
 }
 
 impl Drop for Testbed {
     fn drop(&mut self) {
-        if let Err(error) = self.take_down() {
+        if let Err(error) = interrupt::finish(&self.keeper) {
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "{error}");
         }

@@ -102,3 +102,20 @@ pub fn signal(pid: i32, signal: Signal) -> Result<()> {
     let target = Pid::from_raw(pid).ok_or_else(|| Error::Guest(format!("{pid} is no process id")))?;
     kill_process(target, signal).map_err(|e| Error::io(format!("signal {signal:?} to {pid}"))(e.into()))
 }
+
+/// Idle time of these CPUs together since boot, waiting for I/O included, in seconds.
+pub fn idle_s(cpus: &[u32]) -> Option<f64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let mut ticks = 0u64;
+    for cpu in cpus {
+        let name = format!("cpu{cpu} ");
+        let fields: Vec<u64> = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&name))?
+            .split_whitespace()
+            .filter_map(|f| f.parse().ok())
+            .collect();
+        ticks += fields.get(3)? + fields.get(4)?;
+    }
+    Some(ticks as f64 / USER_HZ)
+}

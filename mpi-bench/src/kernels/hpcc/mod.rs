@@ -1,8 +1,13 @@
 //! HPC Challenge: the list of its kernels. One file or folder a kernel; shared pieces beside them.
 
+mod b_eff;
 mod dgemm;
 mod fft;
+mod grid;
+mod hpl;
+mod lcg;
 mod libc_rand;
+mod ptrans;
 mod random_access;
 mod stream;
 
@@ -12,12 +17,15 @@ use crate::registry::{Entry, entry};
 #[must_use]
 pub fn entries() -> Vec<Entry> {
     vec![
+        entry::<hpl::Hpl>(),
         entry::<dgemm::Dgemm>(),
         entry::<stream::Stream<false>>(),
         entry::<stream::Stream<true>>(),
         entry::<random_access::RandomAccess<random_access::Lfsr>>(),
         entry::<random_access::RandomAccess<random_access::Lcg>>(),
+        entry::<ptrans::Ptrans>(),
         entry::<fft::Fft>(),
+        entry::<b_eff::BEff>(),
     ]
 }
 

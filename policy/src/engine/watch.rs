@@ -1,0 +1,61 @@
+//! A young kept decision stays under watch: a window of six seconds can miss what one of fifteen sees.
+//!
+//! If a guest turns out to be below its floor through it, it is reverted without further trial. The watch ends when it is
+//! old, when the load changes (then the model plans anew), or when a later decision is kept. May not: judge gains.
+
+use super::Engine;
+use super::trials::{Before, Floor};
+use crate::decision::{Change, Decision, Effect, Verdict};
+use crate::units::{GuestId, MonoNs};
+use std::collections::BTreeMap;
+
+/// Length of the window that is judged, and how long the watch lasts.
+const WINDOW_MS: u64 = 15_000;
+const LASTS_MS: u64 = 60_000;
+
+/// A kept decision and what was before it.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pub(super) decision: Decision,
+    pub(super) recipe: String,
+    pub(super) before: BTreeMap<GuestId, Before>,
+    pub(super) capacity: f64,
+    pub(super) since: MonoNs,
+}
+
+impl Engine {
+    /// One tick of the watch.
+    pub(super) fn step_watch(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        let age_ms = self.now.since(watch.since) / 1_000_000;
+        if age_ms > LASTS_MS || self.profile != watch.decision.profile {
+            self.watch = None;
+            return;
+        }
+        // A trial on top disturbs: the window begins anew after it.
+        let start = MonoNs(self.now.0.saturating_sub(WINDOW_MS * 1_000_000));
+        if self.trial.is_some() || start < watch.since.max(self.stable_since) {
+            return;
+        }
+        let harm = match self.floor(&watch.before, watch.capacity, start) {
+            Floor::Kept | Floor::Doubtful(_) => return,
+            Floor::Broken(harm) | Floor::Starving(harm) => harm,
+        };
+        let Some(Watch { mut decision, recipe, .. }) = self.watch.take() else { return };
+        let ours = |e: &Self, c: &Change| e.ledger.held(c.guest, c.knob).is_some_and(|o| o.ours == c.to);
+        for c in decision.changes.clone().into_iter().rev() {
+            if ours(self, &c) {
+                self.put_back(Some(decision.id), c.guest, c.knob, c.from);
+            }
+        }
+        decision.verdict = Verdict::Reverted;
+        decision.outcome =
+            format!("reverted after {} s: {harm}; before that, {}", age_ms / 1000, decision.outcome);
+        let now = (self.now, self.wall);
+        let lesson = self.knowledge.learn(&decision.profile, &recipe, false, None, now, &self.config.arbiter);
+        self.arbiter.closed(self.now, &decision.profile, Some(true), self.config.arbiter.cool_down_ms);
+        self.effects.push(Effect::Learn(lesson));
+        self.reverting.push(decision);
+        self.finish_closing();
+    }
+}

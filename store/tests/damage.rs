@@ -1,0 +1,241 @@
+//! Damaged files: found, moved aside, said, and what could still be read goes on.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+mod common;
+
+use common::{decision, original, sample};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use trimtab_store::{Loaded, Options, Reader, Store};
+
+fn options(dir: &Path) -> Options {
+    let keep = 40_000;
+    Options {
+        samples_days: keep,
+        decisions_days: keep,
+        retry: Duration::from_millis(50),
+        patience: Duration::from_secs(60),
+        ..Options::new(dir)
+    }
+}
+
+/// In memory where possible: what a flush costs does not matter here, and there are many.
+fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn journal(dir: &Path) -> PathBuf {
+    dir.join("journal.db")
+}
+
+fn moved(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> =
+        names.filter(|name| name.starts_with("journal.db.corrupt-") && !name.contains("-wal")).collect();
+    names.sort();
+    names
+}
+
+/// A journal with something in every table, closed.
+fn filled(dir: &Path) {
+    let (store, _) = Store::open(options(dir)).unwrap();
+    for id in 1..=300 {
+        store.record(decision(id, if id == 300 { "pending" } else { "kept" }));
+        store.samples((0..20).map(|guest| sample(id as i64 * 1000, guest)));
+    }
+    store.save_originals_now((0..50).map(|guest| original(guest, "cpu.shares")).collect()).unwrap();
+}
+
+/// Opens what was damaged, checks that it was moved and that the new one works.
+fn replaced(dir: &Path) -> Loaded {
+    let (store, loaded) = Store::open(options(dir)).unwrap();
+    let names = moved(dir);
+    assert_eq!(names.len(), 1, "{:?}", loaded.said);
+    assert_eq!(loaded.said.len(), 1);
+    assert!(
+        loaded.said[0].contains(&names[0]) && loaded.said[0].contains("a new one begun"),
+        "{:?}",
+        loaded.said
+    );
+    assert!(store.health().works() && store.health().to_string().contains(&names[0]), "{}", store.health());
+    store.record(decision(loaded.last_decision + 1, "kept"));
+    store.flush().unwrap();
+    let notes = store.read_now(|reader| reader.notes(5)).unwrap();
+    assert!(notes[0].text.contains("moved to"), "{notes:?}");
+    assert_eq!(store.read_now(Reader::last_decision).unwrap(), loaded.last_decision + 1);
+    loaded
+}
+
+#[test]
+fn garbage_is_moved_aside_unchanged() {
+    let dir = tempdir();
+    let garbage: Vec<u8> = (0..20_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(journal(dir.path()), &garbage).unwrap();
+    assert_eq!(replaced(dir.path()).last_decision, 0);
+    assert_eq!(fs::read(dir.path().join(&moved(dir.path())[0])).unwrap(), garbage);
+}
+
+#[test]
+fn a_database_of_somebody_else_is_not_touched() {
+    let dir = tempdir();
+    let other = rusqlite::Connection::open(journal(dir.path())).unwrap();
+    other
+        .execute_batch("PRAGMA user_version = 7; CREATE TABLE theirs(x); INSERT INTO theirs VALUES(1)")
+        .unwrap();
+    drop(other);
+    replaced(dir.path());
+    let other = rusqlite::Connection::open(dir.path().join(&moved(dir.path())[0])).unwrap();
+    assert_eq!(other.query_row("SELECT x FROM theirs", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
+fn truncation_is_found() {
+    for keep in [100, 4096, 5000, 40_960] {
+        let dir = tempdir();
+        filled(dir.path());
+        fs::File::options().write(true).open(journal(dir.path())).unwrap().set_len(keep).unwrap();
+        replaced(dir.path());
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_journal() {
+    let dir = tempdir();
+    fs::write(journal(dir.path()), "").unwrap();
+    let (store, loaded) = Store::open(options(dir.path())).unwrap();
+    assert_eq!((loaded.said.len(), store.health().to_string()), (0, "ok".to_owned()));
+}
+
+/// Flips one bit in each of many places. Either it is found, or what is read is still right.
+#[test]
+fn flipped_bits_are_found_or_harmless() {
+    let dir = tempdir();
+    filled(dir.path());
+    let good = fs::read(journal(dir.path())).unwrap();
+    let (store, before) = Store::open(options(dir.path())).unwrap();
+    let decisions = store.read_now(|reader| reader.decisions(&Default::default())).unwrap();
+    drop(store);
+    let mut found = 0;
+    for n in 0..400_u64 {
+        let bit = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize % (good.len() * 8);
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        fs::write(journal(dir.path()), &bad).unwrap();
+        // A flip in the version number makes it a journal of the future, which is refused and left alone.
+        let Ok((store, loaded)) = Store::open(options(dir.path())) else { continue };
+        if loaded.said.is_empty() {
+            assert_eq!(loaded.originals, before.originals, "bit {bit}");
+            assert_eq!(loaded.pending, before.pending, "bit {bit}");
+            // The texts of decisions are checked when they are read.
+            if let Ok(rows) = store.read_now(|reader| reader.decisions(&Default::default())) {
+                let acted_upon =
+                    |row: &trimtab_store::DecisionRow| (row.id, row.verdict.clone(), row.changes.clone());
+                assert!(rows.iter().map(acted_upon).eq(decisions.iter().map(acted_upon)), "bit {bit}");
+            } else {
+                found += 1;
+            }
+        } else {
+            found += 1;
+            let right = |row| before.originals.contains(row);
+            assert!(loaded.originals.iter().all(right), "bit {bit}: a wrong original was kept");
+        }
+        drop(store);
+        for name in fs::read_dir(dir.path()).unwrap() {
+            fs::remove_file(name.unwrap().path()).unwrap();
+        }
+    }
+    assert!(found > 20, "only {found} of 400 flips were found");
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_file_is_kept() {
+    let dir = tempdir();
+    filled(dir.path());
+    // The last page holds samples: everything else can still be read.
+    let mut bytes = fs::read(journal(dir.path())).unwrap();
+    let tail = bytes.len() - 3000;
+    bytes[tail..].fill(0xa5);
+    fs::write(journal(dir.path()), bytes).unwrap();
+    let loaded = replaced(dir.path());
+    assert_eq!(loaded.originals.len(), 50);
+    assert_eq!(loaded.pending, [decision(300, "pending")]);
+    assert_eq!(loaded.last_decision, 300);
+    drop(loaded);
+    let (store, loaded) = Store::open(options(dir.path())).unwrap();
+    assert_eq!((loaded.originals.len(), loaded.pending.len()), (50, 1), "they are in the new file");
+    assert_eq!(store.read_now(Reader::originals).unwrap().len(), 50);
+}
+
+#[test]
+fn damage_in_use_is_found_and_originals_go_on() {
+    let dir = tempdir();
+    filled(dir.path());
+    let (store, _) = Store::open(options(dir.path())).unwrap();
+    for id in 1..=299 {
+        // More than SQLite caches.
+        store.record(trimtab_store::DecisionRow { why: "x".repeat(10_000), ..decision(id, "kept") });
+    }
+    store.flush().unwrap();
+    let mut bytes = fs::read(journal(dir.path())).unwrap();
+    bytes[4096..].fill(0x5a);
+    fs::write(journal(dir.path()), bytes).unwrap(); // same inode, as a broken disk would do it
+    for id in 301..=400 {
+        store.record(decision(id, "kept"));
+        store.samples((0..20).map(|guest| sample(id as i64 * 1000, guest)));
+    }
+    // Some of it is still in SQLite's cache: reading it all finds the damage at the latest.
+    for _ in 0..50 {
+        let _ = store.flush();
+        let _ = store.read_now(|reader| reader.decisions(&Default::default()));
+        if !moved(dir.path()).is_empty() {
+            break;
+        }
+    }
+    assert_eq!(moved(dir.path()).len(), 1, "{}", store.health());
+    store.flush().unwrap();
+    assert!(store.health().works(), "{}", store.health());
+    assert!(store.health().to_string().contains("moved to"), "{}", store.health());
+    assert_eq!(store.read_now(Reader::originals).unwrap().len(), 50);
+    drop(store);
+    let (_, loaded) = Store::open(options(dir.path())).unwrap();
+    assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 400));
+}
+
+#[test]
+fn a_deleted_file_is_noticed() {
+    let dir = tempdir();
+    filled(dir.path());
+    let (store, _) = Store::open(options(dir.path())).unwrap();
+    store.flush().unwrap();
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    store.samples((0..5000).map(|n| sample(n, 1))); // enough to be looked after before the minute is over
+    store.flush().unwrap();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(20));
+        if journal(dir.path()).exists() {
+            break;
+        }
+    }
+    store.flush().unwrap();
+    assert!(store.health().to_string().contains("deleted or replaced"), "{}", store.health());
+    let (originals, last) =
+        store.read_now(|reader| Ok((reader.originals()?, reader.last_decision()?))).unwrap();
+    assert_eq!((originals.len(), last), (50, 300));
+}
+
+#[test]
+fn only_a_few_damaged_files_are_kept() {
+    let dir = tempdir();
+    for n in 0..6 {
+        fs::write(journal(dir.path()), format!("garbage {n}").repeat(100)).unwrap();
+        drop(Store::open(options(dir.path())).unwrap());
+    }
+    let names = moved(dir.path());
+    assert_eq!(names.len(), 3, "{names:?}");
+    let newest = fs::read_to_string(dir.path().join(names.last().unwrap())).unwrap();
+    assert!(newest.starts_with("garbage 5"), "{newest}");
+}

@@ -1,0 +1,183 @@
+//! The arms of the noisy-neighbour scenario, each measured on the same three running guests.
+
+use super::objective::{floor_margin, weighted_speedup};
+use super::progress::Progress;
+use super::rig::{NOISY, Rig, Window};
+use super::setting::Setting;
+use super::{Result, ScenarioError};
+use crate::trimtab::{Decision, Start, Trimtab};
+use std::time::{Duration, Instant};
+
+/// After a change of loads or knobs: until the queues have found their new rhythm.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
+/// What each guest does alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Solo {
+    /// MB/s of the writer, CPUs of the burners.
+    pub rates: [f64; 3],
+    /// CPUs of each.
+    pub cpu: [f64; 3],
+}
+
+impl Solo {
+    /// Measures each guest alone, the others idle; leaves the noisy loads on.
+    pub fn measure(rig: &Rig, progress: &Progress, length: Duration) -> Result<(Self, [Window; 3])> {
+        let mut windows = Vec::new();
+        for (alone, name) in super::rig::NAMES.iter().enumerate() {
+            progress.step(format!("{name} alone"));
+            let loads = std::array::from_fn(|i| if i == alone { NOISY[i] } else { "idle" });
+            rig.load(loads)?;
+            std::thread::sleep(SETTLE);
+            windows.push(rig.measure(length)?);
+        }
+        rig.load(NOISY)?;
+        std::thread::sleep(SETTLE);
+        let windows = [windows[0], windows[1], windows[2]];
+        let rates = std::array::from_fn(|i| windows[i].rates()[i]);
+        let cpu = std::array::from_fn(|i| windows[i].cpu()[i]);
+        Ok((Self { rates, cpu }, windows))
+    }
+
+    /// The mean of two measurements, at the beginning and at the end of a run: drift cancels to first order.
+    #[must_use]
+    pub fn between(&self, other: &Self) -> Self {
+        Self {
+            rates: std::array::from_fn(|i| f64::midpoint(self.rates[i], other.rates[i])),
+            cpu: std::array::from_fn(|i| f64::midpoint(self.cpu[i], other.cpu[i])),
+        }
+    }
+
+    /// The objective of a window.
+    pub fn objective(&self, weights: [u32; 3], window: &Window) -> f64 {
+        weighted_speedup(&weights.map(f64::from), &window.rates(), &self.rates)
+    }
+
+    /// How far the window keeps the entitlement floor: >= 1 is kept.
+    pub fn floor(&self, weights: [u32; 3], window: &Window) -> f64 {
+        floor_margin(&weights.map(f64::from), &window.cpu(), &self.cpu, window.capacity)
+    }
+}
+
+/// A static configuration with what it achieved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tried {
+    /// The configuration.
+    pub setting: Setting,
+    /// What the guests did.
+    pub window: Window,
+    /// The daemon's own live objective meanwhile, if one was watching.
+    pub live: Option<f64>,
+}
+
+/// Tries configurations one by one. With a daemon watching in mode observe its live objective is noted too.
+pub fn screen(
+    rig: &Rig,
+    progress: &Progress,
+    settings: &[Setting],
+    length: Duration,
+    watcher: Option<&Trimtab>,
+) -> Result<Vec<Tried>> {
+    let mut tried = Vec::new();
+    for (n, setting) in settings.iter().enumerate() {
+        progress.step(format!("static configuration {} of {}: {}", n + 1, settings.len(), setting.name()));
+        rig.apply(setting)?;
+        std::thread::sleep(SETTLE);
+        let (window, live) = match watcher {
+            None => (rig.measure(length)?, None),
+            Some(trimtab) => watched(rig, trimtab, length)?,
+        };
+        tried.push(Tried { setting: setting.clone(), window, live });
+    }
+    rig.apply(&Setting::untouched())?;
+    Ok(tried)
+}
+
+/// Measures while asking the daemon for its live objective once a second.
+fn watched(rig: &Rig, trimtab: &Trimtab, length: Duration) -> Result<(Window, Option<f64>)> {
+    std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| rig.measure(length));
+        let start = Instant::now();
+        let mut seen = Vec::new();
+        while start.elapsed() < length {
+            std::thread::sleep(Duration::from_secs(1));
+            seen.extend(trimtab.status()?.objective);
+        }
+        let window =
+            measuring.join().map_err(|_| ScenarioError::Failed("the measurement panicked".to_owned()))??;
+        Ok((window, super::objective::mean(&seen)))
+    })
+}
+
+/// The best static configurations that keep the floor, measured again, best first. `first` is the screening pass: its short
+/// windows are noisy, so a configuration is dropped there only when it misses the floor clearly.
+pub fn refine(
+    rig: &Rig,
+    progress: &Progress,
+    solo: &Solo,
+    weights: [u32; 3],
+    first: &[Tried],
+    (best, length): (usize, Duration),
+) -> Result<Vec<Tried>> {
+    let mut candidates: Vec<&Tried> =
+        first.iter().filter(|t| solo.floor(weights, &t.window) >= 0.9).collect();
+    candidates
+        .sort_by(|a, b| solo.objective(weights, &b.window).total_cmp(&solo.objective(weights, &a.window)));
+    let settings: Vec<Setting> = candidates.iter().take(best).map(|t| t.setting.clone()).collect();
+    let mut again = screen(rig, progress, &settings, length, None)?;
+    again.retain(|t| solo.floor(weights, &t.window) >= 1.0);
+    again.sort_by(|a, b| solo.objective(weights, &b.window).total_cmp(&solo.objective(weights, &a.window)));
+    Ok(again)
+}
+
+/// What came of a run under Trimtab.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuned {
+    /// What the guests did once it had settled.
+    pub window: Window,
+    /// Its decisions, newest first.
+    pub decisions: Vec<Decision>,
+    /// From its start until the first kept decision, if any came.
+    pub first_kept: Option<Duration>,
+}
+
+/// Longest wait for decisions before measuring what there is.
+const TUNING: Duration = Duration::from_secs(60);
+/// No trial for so long: it has settled.
+const QUIET: Duration = Duration::from_secs(6);
+
+/// Starts the daemon in mode enforce with an empty memory, waits until it has settled, measures, restores, stops it.
+pub fn under_trimtab(rig: &Rig, progress: &Progress, round: usize, length: Duration) -> Result<Tuned> {
+    progress.step(format!("round {round}: Trimtab looks, tries and keeps"));
+    let state = rig.host().dir().join(format!("trimtab-state-{round}"));
+    let start = Instant::now();
+    let trimtab = Trimtab::start(rig.host(), &Start { state_dir: Some(state), ..Start::mode("enforce") })?;
+    let first_kept = settle(&trimtab, start)?;
+    progress.step(format!("round {round}: under Trimtab"));
+    let window = rig.measure(length)?;
+    let decisions = trimtab.decisions()?;
+    trimtab.restore()?;
+    trimtab.stop()?;
+    rig.apply(&Setting::untouched())?;
+    Ok(Tuned { window, decisions, first_kept })
+}
+
+/// Waits until a decision has been kept and no trial has run for a while, or [`TUNING`] is over.
+fn settle(trimtab: &Trimtab, start: Instant) -> Result<Option<Duration>> {
+    let mut first_kept = None;
+    let mut quiet_since = Instant::now();
+    while start.elapsed() < TUNING {
+        std::thread::sleep(Duration::from_millis(500));
+        let decisions = trimtab.decisions()?;
+        if decisions.iter().any(|d| d.verdict == "pending") {
+            quiet_since = Instant::now();
+        }
+        if first_kept.is_none() && decisions.iter().any(|d| d.verdict == "kept") {
+            first_kept = Some(start.elapsed());
+        }
+        if first_kept.is_some() && quiet_since.elapsed() >= QUIET {
+            break;
+        }
+    }
+    Ok(first_kept)
+}

@@ -1,0 +1,221 @@
+//! The demonstration: the noisy neighbour, untouched and under Trimtab, compared with the best that static tuning can do.
+
+use super::arms::{Solo, Tried, Tuned, refine, screen, under_trimtab};
+use super::objective::median;
+use super::progress::Progress;
+use super::report;
+use super::rig::{NAMES, Rig, VCPUS, WEIGHTED, Window};
+use super::setting::Setting;
+use super::{Result, ScenarioError};
+use crate::trimtab::Decision;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// Rounds of untouched against Trimtab.
+const ROUNDS: usize = 3;
+/// A measured window.
+const WINDOW: Duration = Duration::from_secs(10);
+/// A window of the oracle's screening pass.
+const SHORT: Duration = Duration::from_secs(4);
+/// A window of a guest alone.
+const ALONE: Duration = Duration::from_secs(6);
+/// About how long it all takes, for the progress bar.
+const PLANNED: Duration = Duration::from_secs(400);
+
+/// One guest of an arm, in the fixed JSON form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GuestResult {
+    /// Name.
+    pub name: String,
+    /// `writer` or `burner`.
+    pub role: &'static str,
+    /// 10^6 bytes per second.
+    pub write_mb_per_s: f64,
+    /// CPUs' worth of time.
+    pub cpu_cores: f64,
+}
+
+/// One arm, in the fixed JSON form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Arm {
+    /// `untouched`, `trimtab`, `oracle`, `solo`.
+    pub name: &'static str,
+    /// Weighted speedup.
+    pub objective: f64,
+    /// The guests.
+    pub guests: Vec<GuestResult>,
+}
+
+/// All of it, in the fixed JSON form (and what the report shows beyond it).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Demo {
+    /// The arms.
+    pub arms: Vec<Arm>,
+    /// Writer's MB/s under Trimtab / untouched, median of the rounds.
+    pub writer_gain: f64,
+    /// Objective under Trimtab / of the oracle.
+    pub objective_vs_oracle: f64,
+    /// Every decision of every round, oldest first.
+    pub decisions: Vec<DecisionResult>,
+    /// The oracle's configuration.
+    pub oracle_setting: String,
+    /// Smallest share of a guest's entitlement floor under Trimtab, >= 1 when the floor holds.
+    pub floor_margin: f64,
+}
+
+/// A decision in the JSON form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionResult {
+    /// Round, from 1.
+    pub round: usize,
+    /// Number within the round.
+    pub id: u64,
+    /// When.
+    pub time: String,
+    /// Who should gain.
+    pub guest: String,
+    /// Knob family.
+    pub knob: String,
+    /// Before.
+    pub from: String,
+    /// After.
+    pub to: String,
+    /// Reasoning.
+    pub why: String,
+    /// Expected relative gain.
+    pub expected: f64,
+    /// Live objective before.
+    pub before: Option<f64>,
+    /// Live objective after.
+    pub after: Option<f64>,
+    /// Verdict.
+    pub verdict: String,
+    /// Why that verdict.
+    pub outcome: String,
+}
+
+fn decision_results(round: usize, decisions: &[Decision]) -> impl Iterator<Item = DecisionResult> + '_ {
+    decisions.iter().rev().map(move |d| DecisionResult {
+        round,
+        id: d.id,
+        time: d.time.clone(),
+        guest: d.guest.clone(),
+        knob: d.knob.clone(),
+        from: d.from.clone(),
+        to: d.to.clone(),
+        why: d.why.clone(),
+        expected: d.expected,
+        before: d.before,
+        after: d.after,
+        verdict: d.verdict.clone(),
+        outcome: d.outcome.clone(),
+    })
+}
+
+fn arm(name: &'static str, objective: f64, guests: &[crate::GuestRates; 3]) -> Arm {
+    let guest = |i: usize| GuestResult {
+        name: NAMES[i].to_owned(),
+        role: if i == 0 { "writer" } else { "burner" },
+        write_mb_per_s: guests[i].write_mb_per_s,
+        cpu_cores: guests[i].cpu_cores,
+    };
+    Arm { name, objective, guests: (0..3).map(guest).collect() }
+}
+
+/// What has been measured so far.
+#[derive(Default)]
+struct Measured {
+    untouched: Vec<Window>,
+    tuned: Vec<Tuned>,
+    solo_windows: Vec<[Window; 3]>,
+    oracle: Option<Tried>,
+}
+
+impl Measured {
+    fn round(&mut self, rig: &Rig, progress: &Progress) -> Result<()> {
+        let round = self.untouched.len() + 1;
+        progress.step(format!("round {round}: untouched"));
+        self.untouched.push(rig.measure(WINDOW)?);
+        self.tuned.push(under_trimtab(rig, progress, round, WINDOW)?);
+        Ok(())
+    }
+
+    fn result(&self, solo: &Solo) -> Result<Demo> {
+        let nothing = || ScenarioError::Failed("nothing was measured".to_owned());
+        let untouched = Window::mean(&self.untouched).ok_or_else(nothing)?;
+        let tuned_windows: Vec<Window> = self.tuned.iter().map(|t| t.window).collect();
+        let tuned = Window::mean(&tuned_windows).ok_or_else(nothing)?;
+        let gains: Vec<f64> =
+            self.untouched.iter().zip(&tuned_windows).map(|(u, t)| t.rates()[0] / u.rates()[0]).collect();
+        let objective = |w: &Window| solo.objective(WEIGHTED, w);
+        let alone: [crate::GuestRates; 3] = std::array::from_fn(|i| {
+            let windows: Vec<Window> = self.solo_windows.iter().map(|w| w[i]).collect();
+            Window::mean(&windows).unwrap_or(untouched).guests[i]
+        });
+        let mut arms = vec![
+            arm("untouched", objective(&untouched), &untouched.guests),
+            arm("trimtab", objective(&tuned), &tuned.guests),
+        ];
+        if let Some(oracle) = &self.oracle {
+            arms.push(arm("oracle", objective(&oracle.window), &oracle.window.guests));
+        }
+        arms.push(arm("solo", 1.0, &alone));
+        Ok(Demo {
+            objective_vs_oracle: self
+                .oracle
+                .as_ref()
+                .map_or(0.0, |o| objective(&tuned) / objective(&o.window)),
+            oracle_setting: self.oracle.as_ref().map(|o| o.setting.name()).unwrap_or_default(),
+            writer_gain: median(&gains).unwrap_or(0.0),
+            floor_margin: solo.floor(WEIGHTED, &tuned),
+            decisions: self
+                .tuned
+                .iter()
+                .enumerate()
+                .flat_map(|(i, t)| decision_results(i + 1, &t.decisions))
+                .collect(),
+            arms,
+        })
+    }
+}
+
+/// Runs the demonstration, prints its tables, writes the report and, if wanted, the JSON.
+pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
+    let progress = Progress::new(PLANNED);
+    progress.step("starting a private libvirt host with three guests");
+    let rig = Rig::new(WEIGHTED, VCPUS)?;
+    let (mut solo, windows) = Solo::measure(&rig, &progress, ALONE)?;
+    let mut measured = Measured { solo_windows: vec![windows], ..Measured::default() };
+    measured.round(&rig, &progress)?;
+    progress.say(&format!(
+        "After {:.0} s, first round:\n{}",
+        progress.elapsed().as_secs_f64(),
+        report::table(&measured.result(&solo)?)
+    ));
+    let tried = screen(&rig, &progress, &Setting::promising(), SHORT, None)?;
+    measured.oracle = refine(&rig, &progress, &solo, WEIGHTED, &tried, (3, WINDOW))?.into_iter().next();
+    while measured.untouched.len() < ROUNDS {
+        measured.round(&rig, &progress)?;
+    }
+    let (again, windows) = Solo::measure(&rig, &progress, ALONE)?;
+    measured.solo_windows.push(windows);
+    solo = solo.between(&again);
+    let demo = measured.result(&solo)?;
+    progress.step("taking the host down");
+    drop(rig);
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(&demo).map_err(|e| ScenarioError::Failed(e.to_string()))?;
+        report::write(file, &(text + "\n"))?;
+    }
+    report::write(report_file, &report::html(&demo, &tried, &solo))?;
+    let elapsed = progress.elapsed();
+    progress.say(&format!(
+        "\nAfter {:.0} s, {ROUNDS} rounds:\n{}\n{}\nReport: {}",
+        elapsed.as_secs_f64(),
+        report::table(&demo),
+        report::story(&demo),
+        report_file.display()
+    ));
+    Ok(())
+}

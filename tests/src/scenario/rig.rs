@@ -1,0 +1,195 @@
+//! The rig: one host of two CPUs with three guests, their loads, their knobs, and what they achieve.
+
+use super::setting::{Pin, Setting};
+use super::{Result, ScenarioError};
+use crate::testbed::proc;
+use crate::{Error, Guest, GuestRates, GuestSpec, Host, Options, Testbed};
+use std::time::{Duration, Instant};
+use trimtab_policy::topology::CpuSet;
+
+/// CPUs of the scenario's host.
+const CPUS: usize = 2;
+/// Names, in the order of every array here: the writer, then the burners.
+pub const NAMES: [&str; 3] = ["writer", "burner1", "burner2"];
+/// vCPUs of each guest.
+pub const VCPUS: [u32; 3] = [1, 2, 2];
+/// Weights of the main variant.
+pub const WEIGHTED: [u32; 3] = [2048, 1024, 1024];
+/// Weights of the other one.
+pub const EQUAL: [u32; 3] = [1024, 1024, 1024];
+/// Loads of the main scenario.
+pub const NOISY: [&str; 3] = ["io", "cpu:2", "cpu:2"];
+/// The writer overwrites this much again and again: small enough to stay in the host's cache whatever it writes through.
+const DISK_MIB: u64 = 64;
+
+/// Three guests on two CPUs.
+#[derive(Debug)]
+pub struct Rig {
+    testbed: Testbed,
+    guests: Vec<Guest>,
+    pids: [i32; 3],
+    cpus: [u32; CPUS],
+    base_shares: u64,
+}
+
+/// What the guests did in one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Of each guest.
+    pub guests: [GuestRates; 3],
+    /// CPUs' worth of time that the host had to give to guests: what they got plus what was idle.
+    pub capacity: f64,
+}
+
+impl Window {
+    /// Rates that count for the objective: MB/s of the writer, CPUs of the burners.
+    pub fn rates(&self) -> [f64; 3] {
+        [self.guests[0].write_mb_per_s, self.guests[1].cpu_cores, self.guests[2].cpu_cores]
+    }
+    /// CPUs of each guest.
+    pub fn cpu(&self) -> [f64; 3] {
+        self.guests.map(|g| g.cpu_cores)
+    }
+    /// The mean of several windows of the same length; absent for none.
+    pub fn mean(windows: &[Self]) -> Option<Self> {
+        let n = windows.len() as f64;
+        let avg = |get: &dyn Fn(&Self) -> f64| windows.iter().map(get).sum::<f64>() / n;
+        (!windows.is_empty()).then(|| Self {
+            guests: std::array::from_fn(|i| GuestRates {
+                cpu_cores: avg(&|w| w.guests[i].cpu_cores),
+                write_mb_per_s: avg(&|w| w.guests[i].write_mb_per_s),
+            }),
+            capacity: avg(&|w| w.capacity),
+        })
+    }
+}
+
+impl Rig {
+    /// Starts the host and the guests, idle, with these weights in their metadata.
+    pub fn new(weights: [u32; 3], vcpus: [u32; 3]) -> Result<Self> {
+        let allowed = allowed_cpus()?;
+        let cpus: Vec<u32> = allowed.iter().take(CPUS).collect();
+        let &[first, second] = cpus.as_slice() else {
+            return Err(ScenarioError::Cpus { needed: CPUS, have: cpus.len() });
+        };
+        let set: CpuSet = [first, second].into_iter().collect();
+        let testbed = Testbed::new(Options::plain(1).each(|host| host.cpus = Some(set.clone())))?;
+        let specs: Vec<GuestSpec> = (0..3)
+            .map(|i| {
+                GuestSpec::new(NAMES[i]).vcpus(vcpus[i]).weight(weights[i]).disk_mib(if i == 0 {
+                    DISK_MIB
+                } else {
+                    4
+                })
+            })
+            .collect();
+        let guests = testbed.host(0).guests(&specs)?;
+        let pids = [guests[0].qemu_pid()?, guests[1].qemu_pid()?, guests[2].qemu_pid()?];
+        let text = testbed.host(0).virsh(&["schedinfo writer"])?;
+        let base_shares = text
+            .lines()
+            .find_map(|line| line.strip_prefix("cpu_shares")?.split(':').nth(1)?.trim().parse().ok())
+            .ok_or_else(|| Error::Guest(format!("no cpu_shares in {text}")))?;
+        Ok(Self { testbed, guests, pids, cpus: [first, second], base_shares })
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        self.testbed.host(0)
+    }
+
+    /// The testbed.
+    pub fn testbed(&self) -> &Testbed {
+        &self.testbed
+    }
+
+    /// Guest number `index` in the order of [`NAMES`].
+    pub fn guest(&self, index: usize) -> &Guest {
+        &self.guests[index]
+    }
+
+    /// qemu's process ids.
+    pub fn pids(&self) -> [i32; 3] {
+        self.pids
+    }
+
+    /// Gives the guests new loads, at once.
+    pub fn load(&self, loads: [&str; 3]) -> Result<()> {
+        for (guest, load) in self.guests.iter().zip(loads) {
+            guest.load(load)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the guests new weights, through their metadata.
+    pub fn weigh(&self, weights: [u32; 3]) -> Result<()> {
+        let commands: Vec<String> = (0..3)
+            .map(|i| {
+                format!(
+                    "metadata {} --uri urn:trimtab:guest:1 --key trimtab --live --set '<guest><weight>{}</weight></guest>'",
+                    NAMES[i], weights[i]
+                )
+            })
+            .collect();
+        let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+        self.host().virsh(&commands)?;
+        Ok(())
+    }
+
+    /// Turns every knob to a static configuration, as an admin would with virsh.
+    pub fn apply(&self, setting: &Setting) -> Result<()> {
+        let list = |pin: Pin| match pin {
+            Pin::Both => format!("{},{}", self.cpus[0], self.cpus[1]),
+            Pin::First => self.cpus[0].to_string(),
+            Pin::Second => self.cpus[1].to_string(),
+        };
+        let mut commands = Vec::new();
+        let mut pin = |guest: usize, vcpu: Pin, service: Pin| {
+            let name = NAMES[guest];
+            commands.extend(
+                (0..self.guests[guest].spec().vcpus)
+                    .map(|n| format!("vcpupin {name} {n} {} --live", list(vcpu))),
+            );
+            commands.push(format!("emulatorpin {name} {} --live", list(service)));
+            commands.push(format!("iothreadpin {name} 1 {} --live", list(service)));
+        };
+        pin(0, setting.writer_vcpu, setting.writer_service);
+        pin(1, setting.burners[0], setting.burners[0]);
+        pin(2, setting.burners[1], setting.burners[1]);
+        let shares = [self.base_shares * u64::from(setting.shares), self.base_shares, self.base_shares];
+        commands.extend(
+            NAMES.iter().zip(shares).map(|(name, s)| format!("schedinfo {name} --live cpu_shares={s}")),
+        );
+        let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+        self.host().virsh(&commands)?;
+        Ok(())
+    }
+
+    /// Lets the guests run for `length` and says what they did.
+    pub fn measure(&self, length: Duration) -> Result<Window> {
+        let before = self.read()?;
+        std::thread::sleep(length);
+        let after = self.read()?;
+        let seconds = after.1.duration_since(before.1).as_secs_f64();
+        let guests: [GuestRates; 3] = std::array::from_fn(|i| before.0[i].rates(&after.0[i]));
+        let idle = (after.2 - before.2) / seconds;
+        Ok(Window { guests, capacity: guests.iter().map(|g| g.cpu_cores).sum::<f64>() + idle })
+    }
+
+    fn read(&self) -> Result<([crate::GuestStats; 3], Instant, f64)> {
+        let of = |i: usize| self.guests[i].stats_of(self.pids[i]);
+        Ok(([of(0)?, of(1)?, of(2)?], Instant::now(), proc::idle_s(&self.cpus).unwrap_or(0.0)))
+    }
+
+    /// The sum of all guests' ticks (one a second each): the pulse of guests that want nothing.
+    pub fn ticks(&self) -> u64 {
+        self.guests.iter().filter_map(Guest::ticks).sum()
+    }
+}
+
+/// CPUs that this process may use.
+fn allowed_cpus() -> Result<CpuSet> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    list.parse().map_err(|e| ScenarioError::Testbed(Error::Guest(format!("Cpus_allowed_list: {e}"))))
+}

@@ -6,6 +6,7 @@
 mod bench;
 mod cmd;
 mod demo;
+mod dist;
 mod mpi;
 mod setup;
 mod test;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure the promised numbers of docs/SPECIFICATION.md and print each beside its bound
     Bench(bench::Args),
+    /// Make the Debian package of the daemon, target/dist/trimtab_VERSION_ARCH.deb
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Dist(args) => dist::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -69,7 +69,7 @@ pub struct StoreSection {
     /// daemon `$XDG_STATE_HOME/trimtab`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
-    /// Bound of all files of the journal together, 8..=65536. Default 64: six weeks of 3 guests, or a day of 100.
+    /// Bound of all files of the journal together, 8..=65536. Default 64: a month of 3 guests, or a day of 100.
     pub max_size_mib: u64,
     /// Samples are kept so long, 1..=3650. Default 30.
     pub samples_days: u32,

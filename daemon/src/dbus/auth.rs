@@ -3,7 +3,8 @@
 //! * System bus, or a bus by address: polkit decides, one action each (systemd/org.trimtab1.policy). The caller's flag
 //!   ALLOW_INTERACTIVE_AUTHORIZATION decides whether polkit may ask for a password. Uid 0 is always allowed, as polkit
 //!   itself has it.
-//! * Same, but nobody owns polkit's name and the bus cannot start it: uid 0 and members of the group `trimtab`.
+//! * Same, but nobody owns polkit's name and the bus cannot start it: uid 0 and members of the group `trimtab` (and the
+//!   user whom the daemon runs as, who rules over its process anyway).
 //! * Polkit is there but fails or does not answer: refused (except uid 0).
 //! * Session bus: the user who runs the daemon.
 //!
@@ -130,7 +131,7 @@ impl Authorizer {
             AuthConfig::Polkit { group } => match ask_polkit(connection, header, action).await {
                 Polkit::Yes => Ok(()),
                 Polkit::No(why) => Err(why),
-                Polkit::Absent if in_group(uid, caller, group) => Ok(()),
+                Polkit::Absent if uid == Uid::effective().as_raw() || in_group(uid, caller, group) => Ok(()),
                 Polkit::Absent => {
                     Err(format!("polkit does not run, and uid {uid} is neither root nor in group {group}"))
                 }

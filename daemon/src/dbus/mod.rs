@@ -19,7 +19,7 @@ mod request;
 pub use auth::AuthConfig;
 pub use proxy::{BadBus, Bus};
 
-use crate::handle::Handle;
+use crate::handle::{Handle, View};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -86,6 +86,9 @@ impl Drop for Server {
     }
 }
 
+/// A connection that owns the name, and the view whose guests are exported on it.
+type Exported = (Connection, Arc<View>);
+
 /// What every interface needs.
 #[derive(Clone, Debug)]
 struct Shared {
@@ -100,7 +103,7 @@ struct Shared {
 pub async fn serve(bus: Bus, handle: Handle, auth: AuthConfig) -> Result<Server, ServeError> {
     let shared = Shared { handle, auth: Arc::new(auth::Authorizer::new(auth)) };
     let first = match connect(&bus, &shared).await {
-        Ok(connection) => Ok(connection),
+        Ok(exported) => Ok(exported),
         Err(zbus::Error::NameTaken) => return Err(ServeError::NameTaken { bus }),
         Err(error) => Err(error),
     };
@@ -114,20 +117,20 @@ pub async fn serve(bus: Bus, handle: Handle, auth: AuthConfig) -> Result<Server,
 async fn run(
     bus: Bus,
     shared: Shared,
-    mut attempt: zbus::Result<Connection>,
+    mut attempt: zbus::Result<Exported>,
     mut stopped: watch::Receiver<bool>,
     report: watch::Sender<BusState>,
 ) {
     let mut backoff = BACKOFF_FIRST;
     loop {
         match attempt {
-            Ok(connection) => {
+            Ok((connection, view)) => {
                 tracing::info!(%bus, "serving {}", proxy::NAME);
                 report.send_replace(BusState::Serving);
                 backoff = BACKOFF_FIRST;
                 tokio::select! {
                     () = connection.closed() => {}
-                    error = publish::follow(&connection, &shared) => tracing::debug!(%error, "cannot publish"),
+                    error = publish::follow(&connection, &shared, view) => tracing::debug!(%error, "cannot publish"),
                     () = stop_asked(&mut stopped) => {
                         release(connection).await;
                         return;
@@ -156,7 +159,7 @@ async fn run(
 }
 
 /// Connects, exports every object and takes the name last, so that whoever sees the name sees everything.
-async fn connect(bus: &Bus, shared: &Shared) -> zbus::Result<Connection> {
+async fn connect(bus: &Bus, shared: &Shared) -> zbus::Result<Exported> {
     let connecting = async {
         let connection = bus
             .builder()
@@ -164,9 +167,9 @@ async fn connect(bus: &Bus, shared: &Shared) -> zbus::Result<Connection> {
             .serve_at(proxy::PATH, doc::Documented(manager::Manager::new(shared.clone())))
             .build()
             .await?;
-        publish::export_guests(&connection, shared).await?;
+        let view = publish::export_guests(&connection, shared).await?;
         connection.request_name_with_flags(proxy::NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
-        Ok(connection)
+        Ok((connection, view))
     };
     tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| {
         let text = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());

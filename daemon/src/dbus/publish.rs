@@ -23,31 +23,33 @@ const SILENT: [&str; 2] = ["Ticks", "LastTick"];
 /// What was last announced of one object.
 type Properties = HashMap<String, OwnedVariant>;
 
-/// Exports the guests of the present view, before the name is taken.
-pub(super) async fn export_guests(connection: &Connection, shared: &Shared) -> zbus::Result<()> {
+/// Exports the guests of the present view, before the name is taken; returns that view.
+pub(super) async fn export_guests(connection: &Connection, shared: &Shared) -> zbus::Result<Arc<View>> {
     let view = shared.handle.view.borrow().clone();
     for &id in view.guests.keys() {
         let guest = Documented(Guest::new(shared.handle.clone(), id));
         connection.object_server().at(guest_path(id), guest).await?;
     }
-    Ok(())
+    Ok(view)
 }
 
-/// Follows the view until the connection fails; returns why. A loop that is gone is followed no further.
-pub(super) async fn follow(connection: &Connection, shared: &Shared) -> zbus::Error {
+/// Follows the view from `exported` on until the connection fails; returns why. A loop that is gone is followed no
+/// further.
+pub(super) async fn follow(connection: &Connection, shared: &Shared, exported: Arc<View>) -> zbus::Error {
     let mut views = shared.handle.view.clone();
-    let mut publisher = Publisher { connection, shared, announced: BTreeMap::new(), last: Arc::default() };
-    let first = views.borrow_and_update().clone();
-    if let Err(error) = publisher.start(first).await {
+    let mut publisher = Publisher { connection, shared, announced: BTreeMap::new(), last: exported };
+    if let Err(error) = publisher.start().await {
         return error;
     }
-    while views.changed().await.is_ok() {
+    loop {
         let view = views.borrow_and_update().clone();
         if let Err(error) = publisher.publish(view).await {
             return error;
         }
+        if views.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
-    std::future::pending().await
 }
 
 struct Publisher<'a> {
@@ -55,20 +57,19 @@ struct Publisher<'a> {
     shared: &'a Shared,
     /// By object path.
     announced: BTreeMap<String, Properties>,
+    /// The view that clients have seen.
     last: Arc<View>,
 }
 
 impl Publisher<'_> {
-    /// Takes the first view as what clients have seen already; only the set of guests may have changed since the export.
-    async fn start(&mut self, view: Arc<View>) -> zbus::Result<()> {
-        export_guests(self.connection, self.shared).await?;
+    /// What clients read now is what later announcements are compared with.
+    async fn start(&mut self) -> zbus::Result<()> {
         self.announced.insert(PATH.to_owned(), self.properties::<Manager>(PATH).await?);
-        for &id in view.guests.keys() {
+        for &id in self.last.clone().guests.keys() {
             let path = guest_path(id);
             let properties = self.properties::<Guest>(&path).await?;
             self.announced.insert(path, properties);
         }
-        self.last = view;
         Ok(())
     }
 

@@ -4,18 +4,15 @@ use crate::api::World;
 use crate::bus::PrivateBus;
 use crate::fake::FakeLoop;
 use crate::polkit::{Polkit, missing};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use trimtabd::dbus::proxy::{Client, Error};
 use trimtabd::dbus::{AuthConfig, serve};
 
-/// Every action, as in systemd/org.trimtab1.policy.
-const ACTIONS: [&str; 5] = [
-    "org.trimtab1.set-mode",
-    "org.trimtab1.pause",
-    "org.trimtab1.revert",
-    "org.trimtab1.restore",
-    "org.trimtab1.reload",
-];
+/// The policy file that is installed.
+fn policy_file() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/org.trimtab1.policy"))
+}
 
 /// Every mutating command and its action.
 const MUTATING: [(&[&str], &str); 6] = [
@@ -127,7 +124,7 @@ async fn polkit_decides_where_it_runs() {
         return;
     }
     let bus = PrivateBus::start();
-    let _polkit = Polkit::start(&bus, &ACTIONS).await;
+    let _polkit = Polkit::start(&bus, Some(policy_file())).await;
     let w = world(bus, polkit_rule()).await;
     for (args, action) in MUTATING {
         // The group counts for nothing now.
@@ -155,7 +152,7 @@ async fn polkit_may_ask_a_human_only_if_the_caller_says_so() {
         return;
     }
     let bus = PrivateBus::start();
-    let _polkit = Polkit::start(&bus, &ACTIONS).await;
+    let _polkit = Polkit::start(&bus, Some(policy_file())).await;
     let w = world(bus, polkit_rule()).await;
     for (interactive, want) in [("no", "does not allow asking"), ("yes", "there is no agent")] {
         let error = busctl_set_mode(&w, interactive).await;
@@ -170,7 +167,7 @@ async fn a_polkit_that_fails_refuses_all_but_root() {
     }
     let bus = PrivateBus::start();
     // It knows none of the actions, as when the policy file is not installed.
-    let polkit = Polkit::start(&bus, &[]).await;
+    let polkit = Polkit::start(&bus, None).await;
     let w = world(bus, polkit_rule()).await;
     let (code, error) = as_nobody(&w, GROUP, &["pause"]).await;
     assert!(code == 4 && error.contains("polkit failed"), "{code}: {error}");
@@ -207,4 +204,25 @@ async fn the_error_has_its_name() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("org.trimtab1.Error.NotAuthorized"), "{error}");
     assert!(!matches!(w.client.manager().pause().await, Err(Error::NotAuthorized(_))), "root still may");
+}
+
+#[test]
+fn the_policy_file_has_the_actions_that_are_asked_for_and_names_the_owner() {
+    let xml = std::fs::read_to_string(policy_file()).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&xml, options).unwrap();
+    let actions: Vec<_> = document.descendants().filter(|node| node.has_tag_name("action")).collect();
+    let ids: BTreeSet<&str> = actions.iter().filter_map(|action| action.attribute("id")).collect();
+    assert_eq!(ids, MUTATING.iter().map(|(_, action)| *action).collect());
+    // polkit answers only root and an action's owner about other users' processes.
+    for action in actions {
+        let owner =
+            action.children().find(|node| node.attribute("key") == Some("org.freedesktop.policykit.owner"));
+        assert_eq!(
+            owner.and_then(|node| node.text()),
+            Some("unix-user:trimtab"),
+            "{:?}",
+            action.attribute("id")
+        );
+    }
 }

@@ -15,18 +15,6 @@ const RULES: &str = r#"polkit.addRule(function(action, subject) {
 });
 "#;
 
-/// All actions ask for an administrator's password.
-fn actions(ids: &[&str]) -> String {
-    let action = |id: &&str| {
-        format!(
-            "<action id=\"{id}\"><description>d</description><message>m</message><defaults>\
-             <allow_any>auth_admin</allow_any><allow_inactive>auth_admin</allow_inactive>\
-             <allow_active>auth_admin</allow_active></defaults></action>"
-        )
-    };
-    format!("<policyconfig>{}</policyconfig>", ids.iter().map(action).collect::<String>())
-}
-
 /// A running polkitd.
 pub(crate) struct Polkit {
     daemon: Child,
@@ -45,18 +33,19 @@ pub(crate) fn missing() -> Option<&'static str> {
 }
 
 impl Polkit {
-    /// Knows these actions; serves this bus.
-    pub(crate) async fn start(bus: &PrivateBus, ids: &[&str]) -> Self {
+    /// Knows the actions of this policy file, or none; serves this bus.
+    pub(crate) async fn start(bus: &PrivateBus, policy: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("trimtab-polkit-").tempdir().unwrap();
         let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(dir.path(), mode()).unwrap();
-        for (name, file, text) in
-            [("actions", "org.trimtab1.policy", actions(ids)), ("rules", "10-test.rules", RULES.to_owned())]
-        {
+        for name in ["actions", "rules"] {
             let path = dir.path().join(name);
             std::fs::create_dir(&path).unwrap();
             std::fs::set_permissions(&path, mode()).unwrap();
-            std::fs::write(path.join(file), text).unwrap();
+        }
+        std::fs::write(dir.path().join("rules/10-test.rules"), RULES).unwrap();
+        if let Some(policy) = policy {
+            std::fs::copy(policy, dir.path().join("actions/org.trimtab1.policy")).unwrap();
         }
         let script = format!(
             "mount --bind {0}/actions /usr/share/polkit-1/actions && \

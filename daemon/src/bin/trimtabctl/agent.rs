@@ -18,10 +18,11 @@ impl PasswordAgent {
     }
 }
 
+/// Not with `--fallback`: polkit passes such an agent over where the caller has no logind session (ssh without PAM, cron).
 /// Returns once the agent is registered: it closes the descriptor of `--notify-fd`, here its standard output, then.
 fn spawn() -> Option<Child> {
     let mut child = Command::new("pkttyagent")
-        .args(["--notify-fd", "1", "--fallback", "--process", &std::process::id().to_string()])
+        .args(["--notify-fd", "1", "--process", &std::process::id().to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .ok()?;
@@ -35,8 +36,11 @@ fn spawn() -> Option<Child> {
 impl Drop for PasswordAgent {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // It has ended by itself if killing fails.
-            let _ = child.kill();
+            // Not SIGKILL: it would leave the terminal without echo. If this fails it has ended by itself.
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_child(child),
+                rustix::process::Signal::TERM,
+            );
             let _ = child.wait();
         }
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::{Exit, Result};
-use crate::{print, registry};
+use crate::{compare, print, registry};
 use args::{Cli, Command};
 
 /// Runs the program; the exit code is the contract of [`Exit`].
@@ -47,7 +47,19 @@ fn dispatch(cli: Cli, speaks: bool) -> Result<Exit> {
             Ok(Exit::Verified)
         }
         Command::Run { names, options } => launch::run(&suites::by_name(&names)?, &options),
-        Command::Suite { suite, options } => launch::run(&suites::entries(suite), &options),
+        Command::Suite { suite, input, output, options } => {
+            launch::run(&suites::of(suite, input, output), &options)
+        }
+        Command::Compare { files, baseline, svg } => {
+            let comparison = compare::compare(&compare::read(&files)?, baseline.as_deref())?;
+            if speaks {
+                print::out(&comparison.text);
+                for chart in svg.iter().flat_map(|dir| comparison.charts.iter().map(move |c| (dir, c))) {
+                    chart.1.write(chart.0)?;
+                }
+            }
+            Ok(Exit::Verified)
+        }
     }
 }
 

@@ -12,7 +12,8 @@
 //!    - [`Kernel::verify`]: judge the lap just run by the original's criterion. Every rank returns the same [`Check`] or
 //!      its own part of it: the driver joins them (all must pass, the worst residual counts).
 //!    - [`Kernel::report`]: pure formula from lap to figures; called on rank 0 of each team.
-//!    - [`Kernel::corrupt`]: damage one element of the result on rank 0 of the team, as a bit flip would. Tests call it
+//!    - [`Kernel::corrupt`]: damage the result as a bit flip would (one element; more where the original's criterion forgives
+//!      some), on a rank that is sure to hold a part of it. Tests call it
 //!      between run and verify and expect `verify` to fail.
 //! 2. Register it: one line `entry::<MyKernel>()` in the family's `mod.rs` (`pub fn entries()`), nothing else.
 //! 3. `tests/mpi/corruption.rs` runs every registered kernel by itself; give it a case in the family's own test file for what is
@@ -39,6 +40,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::result::Row;
 use crate::setup::Setup;
+use crate::svg::Chart;
 use crate::team::Team;
 
 /// Who runs the kernel.
@@ -256,8 +258,15 @@ pub trait Kernel: Sized + 'static {
         Facts::new()
     }
 
-    /// Text in the original's own form (`# Size  Latency (us)`), printed instead of the table.
-    fn render(&self, _rows: &[Row]) -> Option<String> {
+    /// Text in the original's own form (`# Size  Latency (us)`), printed instead of the table. From verified rows only.
+    #[must_use]
+    fn render(_rows: &[Row]) -> Option<String> {
         None
+    }
+
+    /// Pictures for `--svg`; without any, the driver draws the samples of each row. From verified rows only.
+    #[must_use]
+    fn charts(_rows: &[Row]) -> Vec<Chart> {
+        Vec::new()
     }
 }

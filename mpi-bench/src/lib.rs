@@ -5,6 +5,7 @@
 //! Unsafe MPI calls are in [`mpi_raw`] only.
 
 pub mod cli;
+pub mod compare;
 pub mod counters;
 pub mod driver;
 pub mod error;
@@ -21,5 +22,6 @@ pub mod result;
 pub mod rng;
 pub mod setup;
 pub mod stats;
+pub mod svg;
 pub mod team;
 pub mod watchdog;

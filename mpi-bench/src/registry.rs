@@ -6,6 +6,7 @@ use crate::kernel::{Check, Facts, Family, Kernel, Lap, Reading, Spec};
 use crate::kernels;
 use crate::result::Row;
 use crate::setup::Setup;
+use crate::svg::Chart;
 use crate::team::Team;
 
 /// A kernel that is set up, whatever its type. Implemented for every [`Kernel`]; see there.
@@ -28,8 +29,6 @@ pub trait Job {
     fn corrupt(&mut self, team: &Team);
     /// [`Kernel::facts`].
     fn facts(&self) -> Facts;
-    /// [`Kernel::render`].
-    fn render(&self, rows: &[Row]) -> Option<String>;
 }
 
 impl<K: Kernel> Job for K {
@@ -51,9 +50,6 @@ impl<K: Kernel> Job for K {
     fn facts(&self) -> Facts {
         Kernel::facts(self)
     }
-    fn render(&self, rows: &[Row]) -> Option<String> {
-        Kernel::render(self, rows)
-    }
 }
 
 /// A registered kernel.
@@ -62,6 +58,10 @@ pub struct Entry {
     /// Its description.
     pub spec: &'static Spec,
     setup: fn(&Setup<'_>) -> Result<Box<dyn Job>>,
+    /// [`Kernel::render`].
+    pub render: fn(&[Row]) -> Option<String>,
+    /// [`Kernel::charts`].
+    pub charts: fn(&[Row]) -> Vec<Chart>,
 }
 
 impl Entry {
@@ -77,7 +77,12 @@ impl Entry {
 /// The entry of a kernel type.
 #[must_use]
 pub fn entry<K: Kernel>() -> Entry {
-    Entry { spec: &const { K::SPEC }, setup: |s| Ok(Box::new(K::setup(s)?)) }
+    Entry {
+        spec: &const { K::SPEC },
+        setup: |s| Ok(Box::new(K::setup(s)?)),
+        render: K::render,
+        charts: K::charts,
+    }
 }
 
 /// Every kernel, in the order of `list`.

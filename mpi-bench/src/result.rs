@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::kernel::{Facts, Spec, Variant};
+use crate::svg::Chart;
 
 /// One metric of one kernel in one variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub verified: bool,
     /// The kernel's own form of its rows, if it has one.
     pub rendered: Option<String>,
+    /// The kernel's own pictures.
+    pub charts: Vec<Chart>,
 }
 
 /// The JSON document.

@@ -42,8 +42,26 @@ pub(super) enum Command {
     Suite {
         /// Which
         suite: Suite,
+        /// Input of suite hpcc (default: hpccinf.txt if it exists)
+        #[arg(long, value_name = "FILE")]
+        input: Option<PathBuf>,
+        /// Where suite hpcc appends its report
+        #[arg(long, value_name = "FILE", default_value = "hpccoutf.txt")]
+        output: PathBuf,
         #[command(flatten)]
         options: RunOptions,
+    },
+    /// Compare result files: ratio, confidence interval and verdict per metric, and bars
+    Compare {
+        /// Results written by --json
+        #[arg(required = true, num_args = 2..)]
+        files: Vec<PathBuf>,
+        /// Label of the run that the others are compared with (default: the first)
+        #[arg(long, value_name = "LABEL")]
+        baseline: Option<String>,
+        /// Draw the bars as SVG into this directory
+        #[arg(long, value_name = "DIR")]
+        svg: Option<PathBuf>,
     },
 }
 
@@ -88,6 +106,9 @@ pub(super) struct RunOptions {
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Draw the results as SVG into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(super) svg: Option<PathBuf>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,

@@ -1,6 +1,8 @@
 //! From parsed options to a finished run: watchdog, MPI, driver, output. All MPI ranks pass through here together.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use mpi::Threading;
@@ -10,10 +12,11 @@ use super::args::RunOptions;
 use super::suites::Selection;
 use crate::driver::{self, Finished, Item, Options};
 use crate::error::{Error, Exit, Result};
+use crate::kernels::hpcc::report;
 use crate::result::{Document, Row};
 use crate::setup::Size;
 use crate::team::Team;
-use crate::{host, print, watchdog};
+use crate::{host, print, svg, watchdog};
 
 /// This process's rank as the launcher's environment tells it before MPI is started; 0 without a launcher.
 pub(super) fn rank_from_environment() -> i32 {
@@ -67,27 +70,18 @@ fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<E
         |error| eprintln!("trimtab-bench: {error}"),
     )?;
     watchdog::phase("the report", options.timeout.0);
-    let written = write(world, &items, options, &finished);
-    world.agree(written)?;
+    world.agree(write(world, &items, options, &finished))?;
+    world.agree(write_pictures(world, options, &finished))?;
+    world.agree(append_hpcc(world, selection.hpcc_output(), &finished))?;
     Ok(finished.exit)
 }
 
-/// The kernels with their sizes; those that a suite cannot run on so few ranks are named and left out.
+/// The kernels with their sizes; those that a suite cannot run on so few ranks are named.
 fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Vec<Item>> {
-    let size = options.size.unwrap_or(selection.default_size);
     let params = options.param_map()?;
-    let mut items = Vec::new();
-    for &entry in &selection.entries {
-        if selection.skip_if_too_few_ranks && world.size() < entry.spec.min_ranks {
-            if world.is_root() {
-                eprintln!(
-                    "trimtab-bench: {} left out: it needs {} ranks",
-                    entry.spec.name, entry.spec.min_ranks
-                );
-            }
-            continue;
-        }
-        items.push(Item { entry, size, params: params.clone() });
+    let (items, left_out) = world.agree(selection.items(options.size, &params, world.size()))?;
+    for entry in left_out.iter().filter(|_| world.is_root()) {
+        eprintln!("trimtab-bench: {} left out: it needs {} ranks", entry.spec.name, entry.spec.min_ranks);
     }
     Ok(items)
 }
@@ -99,8 +93,14 @@ fn check_paths(world: &Team, options: &RunOptions) -> Result<()> {
         false => Err(Error::Usage(format!("{option}: {} is not a directory", path.display()))),
     };
     directory("--dir", &options.dir)?;
+    if !world.is_root() {
+        return Ok(());
+    }
+    if let Some(svg) = &options.svg {
+        directory("--svg", svg)?;
+    }
     match options.json.as_deref().and_then(Path::parent) {
-        Some(parent) if world.is_root() && parent != Path::new("") => directory("--json", parent),
+        Some(parent) if parent != Path::new("") => directory("--json", parent),
         _ => Ok(()),
     }
 }
@@ -117,6 +117,23 @@ fn write(world: &Team, items: &[Item], options: &RunOptions, finished: &Finished
     meta.insert("ranks".to_owned(), ranks.collect());
     meta.insert("counters".to_owned(), json!(finished.counters));
     Document { meta, results: rows }.write(path)
+}
+
+fn write_pictures(world: &Team, options: &RunOptions, finished: &Finished) -> Result<()> {
+    let Some(directory) = options.svg.as_deref().filter(|_| world.is_root()) else { return Ok(()) };
+    for chart in finished.outcomes.iter().flat_map(svg::charts_of) {
+        chart.write(directory)?;
+    }
+    Ok(())
+}
+
+fn append_hpcc(world: &Team, path: Option<&Path>, finished: &Finished) -> Result<()> {
+    let Some(path) = path.filter(|_| world.is_root()) else { return Ok(()) };
+    let host = host::hostname().unwrap_or_default();
+    let now = jiff::Timestamp::now().to_string();
+    let text = report::text(&finished.outcomes, world.size(), &host, &now);
+    let mut file = File::options().create(true).append(true).open(path).map_err(Error::io("open", path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))
 }
 
 fn run_meta(world: &Team, items: &[Item], options: &RunOptions, path: &Path) -> BTreeMap<String, Value> {

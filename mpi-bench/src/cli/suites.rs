@@ -1,17 +1,31 @@
-//! Which kernels a name or a suite stands for. No sizes beyond the suite's default, no running.
+//! Which kernels a name or a suite stands for, and what a suite reads and writes besides. No running.
+
+use std::path::{Path, PathBuf};
 
 use super::args::Suite;
+use crate::driver::Item;
 use crate::error::{Error, Result};
 use crate::kernel::Family;
+use crate::kernels::hpcc::input::{self, HpccInput};
 use crate::registry::{self, Entry};
-use crate::setup::Size;
+use crate::setup::{ParamMap, Size};
+
+/// Where HPCC's users keep their input.
+const HPCC_INPUT: &str = "hpccinf.txt";
 
 /// Kernels to run and the size when the user gives none.
 pub(super) struct Selection {
-    pub(super) entries: Vec<Entry>,
-    pub(super) default_size: Size,
+    entries: Vec<Entry>,
+    default_size: Size,
     /// A suite leaves out what cannot run on so few ranks; a kernel asked for by name is an error then.
-    pub(super) skip_if_too_few_ranks: bool,
+    is_suite: bool,
+    hpcc: Option<HpccFiles>,
+}
+
+/// Files of suite hpcc.
+struct HpccFiles {
+    input: Option<PathBuf>,
+    output: PathBuf,
 }
 
 /// Kernels by name, in the order given.
@@ -22,11 +36,11 @@ pub(super) fn by_name(names: &[String]) -> Result<Selection> {
         })
     };
     let entries = names.iter().map(find).collect::<Result<_>>()?;
-    Ok(Selection { entries, default_size: Size::Auto, skip_if_too_few_ranks: false })
+    Ok(Selection { entries, default_size: Size::Auto, is_suite: false, hpcc: None })
 }
 
 /// The kernels of a suite.
-pub(super) fn entries(suite: Suite) -> Selection {
+pub(super) fn of(suite: Suite, input: Option<PathBuf>, output: PathBuf) -> Selection {
     let (entries, default_size) = match suite {
         Suite::Hpcc => (registry::family(Family::Hpcc), Size::Auto),
         Suite::Npb => (registry::family(Family::Npb), Size::Class('A')),
@@ -34,5 +48,88 @@ pub(super) fn entries(suite: Suite) -> Selection {
         Suite::Io => (registry::family(Family::Io), Size::Auto),
         Suite::Quick => (registry::all(), Size::Quick),
     };
-    Selection { entries, default_size, skip_if_too_few_ranks: true }
+    let default_input = || Some(PathBuf::from(HPCC_INPUT)).filter(|path| path.is_file());
+    let hpcc = (suite == Suite::Hpcc).then(|| HpccFiles { input: input.or_else(default_input), output });
+    Selection { entries, default_size, is_suite: true, hpcc }
+}
+
+impl Selection {
+    /// Where suite hpcc appends its report.
+    pub(super) fn hpcc_output(&self) -> Option<&Path> {
+        self.hpcc.as_ref().map(|files| files.output.as_path())
+    }
+
+    /// The kernels with their sizes, and those that were left out.
+    ///
+    /// # Errors
+    /// An input file that cannot be read or is wrong. To be agreed on by all ranks.
+    pub(super) fn items(
+        &self,
+        size: Option<Size>,
+        params: &ParamMap,
+        ranks: i32,
+    ) -> Result<(Vec<Item>, Vec<Entry>)> {
+        let (fit, left_out): (Vec<Entry>, Vec<Entry>) =
+            self.entries.iter().partition(|e| !self.is_suite || ranks >= e.spec.min_ranks);
+        let input = match self.hpcc.as_ref().and_then(|files| files.input.as_deref()) {
+            // A size on the command line wins over the file.
+            Some(path) if size.is_none() => Some(input::read(path, usize::try_from(ranks).unwrap_or(1))?),
+            _ => None,
+        };
+        let size = size.unwrap_or(self.default_size);
+        let plain = |entry: Entry| vec![Item { entry, size, params: params.clone() }];
+        let items = fit.into_iter().flat_map(|entry| match &input {
+            Some(input) => from_input(entry, input, params),
+            None => plain(entry),
+        });
+        Ok((items.collect(), left_out))
+    }
+}
+
+/// What hpccinf.txt means for a kernel. Parameters of the command line win over the file's.
+fn from_input(entry: Entry, input: &HpccInput, params: &ParamMap) -> Vec<Item> {
+    let size = Size::Bytes(input.bytes_per_process());
+    let pmap = if input.column_major { "column" } else { "row" };
+    let mut items = Vec::new();
+    let mut add = |own: Vec<(&str, String)>| {
+        let own = own.into_iter().map(|(name, value)| (format!("{}.{name}", entry.spec.name), value));
+        let mut all: ParamMap = own.collect();
+        all.extend(params.clone());
+        items.push(Item { entry, size, params: all });
+    };
+    match entry.spec.name {
+        "hpl" => {
+            for (p, q) in &input.grids {
+                for (n, nb) in input.n.iter().flat_map(|n| input.nb.iter().map(move |nb| (n, nb))) {
+                    for (bcast, depth) in
+                        input.bcasts.iter().flat_map(|b| input.depths.iter().map(move |d| (b, (*d).min(1))))
+                    {
+                        let numbers = [
+                            ("n", *n),
+                            ("nb", *nb),
+                            ("p", *p),
+                            ("q", *q),
+                            ("bcast", *bcast),
+                            ("depth", depth),
+                        ];
+                        let mut own: Vec<_> = numbers.map(|(name, value)| (name, value.to_string())).into();
+                        own.push(("pmap", pmap.to_owned()));
+                        add(own);
+                    }
+                }
+            }
+        }
+        "ptrans" => {
+            for (p, q) in &input.grids {
+                for (n, nb) in
+                    input.ptrans_n.iter().flat_map(|n| input.ptrans_nb.iter().map(move |nb| (n, nb)))
+                {
+                    let numbers = [("n", *n), ("nb", (*nb).min(*n)), ("p", *p), ("q", *q)];
+                    add(numbers.map(|(name, value)| (name, value.to_string())).into());
+                }
+            }
+        }
+        _ => add(Vec::new()),
+    }
+    items
 }

@@ -68,8 +68,9 @@ impl Run<'_> {
         self.phase("a report");
         let (params, facts) = self.describe(active.as_ref())?;
         let mut outcome = rows::outcome(self.item.entry.spec, self.variant, &params, facts, &laps, &checks);
-        if let (true, Some(active)) = (outcome.verified, &active) {
-            outcome.rendered = active.job.render(&outcome.rows);
+        if outcome.verified {
+            outcome.rendered = (self.item.entry.render)(&outcome.rows);
+            outcome.charts = (self.item.entry.charts)(&outcome.rows);
         }
         Ok(outcome)
     }

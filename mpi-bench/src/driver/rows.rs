@@ -76,6 +76,7 @@ pub(super) fn outcome(
         detail: check.detail,
         verified: check.passed,
         rendered: None,
+        charts: Vec::new(),
     }
 }
 

@@ -5,10 +5,12 @@ mod dgemm;
 mod fft;
 mod grid;
 mod hpl;
+pub mod input;
 mod lcg;
 mod libc_rand;
 mod ptrans;
 mod random_access;
+pub mod report;
 mod stream;
 
 use crate::registry::{Entry, entry};

@@ -39,6 +39,9 @@ pub(super) struct RandomAccess<S> {
     /// Updates of this rank: 4 an entry unless the time bound cuts them.
     updates: u64,
     updates_of_all: u64,
+    seconds: f64,
+    check_seconds: f64,
+    wrong: u64,
     stream: PhantomData<S>,
 }
 
@@ -72,6 +75,10 @@ impl<S: Sequence> RandomAccess<S> {
         } else {
             local::update::<S>(&mut self.table, self.layout.log_size);
         }
+    }
+
+    fn wrong_share(&self) -> f64 {
+        self.wrong as f64 / (1u64 << self.layout.log_size) as f64
     }
 
     /// Runs a hundredth of the updates and cuts their number if all would exceed the time bound.
@@ -121,7 +128,18 @@ impl<S: Named> Kernel for RandomAccess<S> {
         let table = Array::zeroed(layout.len(), Pages::Huge)?;
         let updates = 4 * layout.len() as u64;
         let updates_of_all = 4 << log_size;
-        Ok(Self { layout, table, over_mpi, time_bound_s, updates, updates_of_all, stream: PhantomData })
+        Ok(Self {
+            layout,
+            table,
+            over_mpi,
+            time_bound_s,
+            updates,
+            updates_of_all,
+            seconds: f64::NAN,
+            check_seconds: f64::NAN,
+            wrong: 0,
+            stream: PhantomData,
+        })
     }
 
     fn params(&self) -> Facts {
@@ -143,22 +161,33 @@ impl<S: Named> Kernel for RandomAccess<S> {
         team.barrier_in_step();
         let begin = mpi::time();
         self.update(team, self.updates);
-        Ok(Lap(vec![team.max(mpi::time() - begin)]))
+        self.seconds = team.max(mpi::time() - begin);
+        Ok(Lap(vec![self.seconds]))
     }
 
     fn verify(&mut self, team: &Team) -> Result<Check> {
-        let wrong = if self.over_mpi {
+        let begin = mpi::time();
+        self.wrong = if self.over_mpi {
             let here = exchange::errors_after_replay::<S>(team, &self.layout, &mut self.table, self.updates);
             team.sum_u64(here)
         } else {
             local::errors_after_replay::<S>(&mut self.table, self.layout.log_size)
         };
-        let share = wrong as f64 / (1u64 << self.layout.log_size) as f64;
-        Ok(Check::at_most("share of wrong entries", share, ERRORS_ALLOWED))
+        self.check_seconds = mpi::time() - begin;
+        Ok(Check::at_most("share of wrong entries", self.wrong_share(), ERRORS_ALLOWED))
     }
 
     fn report(&self, lap: &Lap) -> Vec<Reading> {
         vec![Reading::new("gups", 1e-9 * self.updates_of_all as f64 / lap.0[0])]
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::from([
+            ("time".to_owned(), self.seconds.into()),
+            ("check_time".to_owned(), self.check_seconds.into()),
+            ("errors".to_owned(), self.wrong.into()),
+            ("errors_fraction".to_owned(), self.wrong_share().into()),
+        ])
     }
 
     fn corrupt(&mut self, _team: &Team) {

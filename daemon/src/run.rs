@@ -4,6 +4,7 @@
 //! manager's watchdog is fed when the engine has seen a sample, so a loop that spins without control is restarted too.
 //! May not: decide anything, know what an answer means.
 
+use crate::actuators::Actuator;
 use crate::config::Config;
 use crate::control_loop::guests::Ask;
 use crate::control_loop::requests::Question;
@@ -70,6 +71,8 @@ pub type ReloadFn = Box<dyn Fn() -> Result<Config, String> + Send>;
 pub struct Parts<H> {
     /// libvirt.
     pub hypervisor: Arc<H>,
+    /// Reads every knob back, also those that libvirt does not have.
+    pub actuator: Actuator<H>,
     /// The journal.
     pub store: Arc<Store>,
     /// To the performer.
@@ -186,11 +189,16 @@ fn start<H: Hypervisor>(work: Work, parts: &Parts<H>, answers: &mpsc::UnboundedS
     match work {
         Work::ListGuests => ask(Box::pin(async move { Event::Guests(h.guests().await) })),
         Work::BulkStats => ask(Box::pin(async move { Event::Stats(h.bulk_stats().await) })),
-        Work::AskGuest(id, Ask::Knobs) => ask(Box::pin(async move { Event::Knobs(id, h.knobs(id).await) })),
-        Work::AskGuest(id, Ask::Metadata) => {
+        Work::AskGuest(id, name, Ask::Knobs) => {
+            let actuator = parts.actuator.clone();
+            ask(Box::pin(async move { Event::Knobs(id, actuator.knobs(id, &name).await) }));
+        }
+        Work::AskGuest(id, _, Ask::Metadata) => {
             ask(Box::pin(async move { Event::Metadata(id, h.metadata(id).await) }));
         }
-        Work::AskGuest(id, Ask::Job) => ask(Box::pin(async move { Event::Job(id, h.job_active(id).await) })),
+        Work::AskGuest(id, _, Ask::Job) => {
+            ask(Box::pin(async move { Event::Job(id, h.job_active(id).await) }))
+        }
         Work::Perform(batch) => {
             if parts.batches.send(batch).is_err() {
                 tracing::error!("the performer is gone: nothing more is turned");

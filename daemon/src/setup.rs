@@ -59,7 +59,7 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
     let (reports, performed) = mpsc::unbounded_channel();
     let (requests, asked) = mpsc::channel(REQUESTS);
     let actuator = Actuator::new(hypervisor.clone(), places.qemu_pids.clone());
-    tokio::spawn(perform(to_perform, store.clone(), actuator, reports));
+    tokio::spawn(perform(to_perform, store.clone(), actuator.clone(), reports));
 
     let around = Surroundings {
         pid_dir: places.qemu_pids,
@@ -71,6 +71,7 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
     let server = dbus::serve(bus, Handle { requests, view: seen }, auth).await?;
     let parts = Parts {
         hypervisor,
+        actuator,
         store,
         batches,
         reports: performed,

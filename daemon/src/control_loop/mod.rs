@@ -10,6 +10,8 @@
 
 pub mod guests;
 pub mod requests;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use crate::handle::{Reply, View};
@@ -44,8 +46,8 @@ pub enum Work {
     ListGuests,
     /// `on_stats`.
     BulkStats,
-    /// `on_knobs`, `on_metadata`, `on_job`.
-    AskGuest(GuestId, Ask),
+    /// `on_knobs`, `on_metadata`, `on_job`, for the guest of this identity and present name.
+    AskGuest(GuestId, String, Ask),
     /// `on_performed` for each change.
     Perform(Batch),
     /// The journal answers the asker itself.
@@ -339,7 +341,7 @@ impl ControlLoop {
         for (&id, guest) in &mut self.guests {
             for ask in std::mem::take(&mut guest.wanted) {
                 if guest.asked.insert(ask) {
-                    work.push(Work::AskGuest(id, ask));
+                    work.push(Work::AskGuest(id, guest.name.clone(), ask));
                 } else {
                     // Out already, but what it will say may be older than what made us ask again.
                     guest.wanted.insert(ask);

@@ -1,0 +1,150 @@
+//! The state machine without a host: answers that come, come late, or never come.
+
+use super::*;
+use crate::handle::{Request, RequestError};
+use crate::sensors::SensorsConfig;
+use tokio::sync::oneshot;
+use trimtab_policy::decision::Mode;
+use trimtab_policy::engine::Start;
+use trimtab_policy::sample::GuestState;
+
+const A: GuestId = GuestId([1; 16]);
+
+struct Rig {
+    control: ControlLoop,
+    view: watch::Receiver<Arc<View>>,
+    now: u64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (sender, view) = watch::channel(Arc::new(View::default()));
+        let sensors = Sensors::new(SensorsConfig { perf: false, ..SensorsConfig::default() }).unwrap();
+        let around = Surroundings { pid_dir: "/nonexistent".into(), journal_every_ticks: 2 };
+        let engine = Engine::new(Start { next_decision: 1, ..Start::default() });
+        let control = ControlLoop::new(engine, sensors, around, Vec::new(), "# policy".to_owned(), sender);
+        Self { control, view, now: 0 }
+    }
+    fn tick(&mut self) -> Vec<Work> {
+        self.now += 1_000_000_000;
+        self.control.on_tick(MonoNs(self.now), UnixMs(1), "ok".to_owned())
+    }
+    fn stats(&mut self) -> Vec<Work> {
+        let stats = GuestStats { name: "a".to_owned(), id: Some(A), vcpus: Some(2), ..GuestStats::default() };
+        self.control
+            .on_stats(MonoNs(self.now + 1), Ok(vec![GuestStats { blocks: Some(Vec::new()), ..stats }]))
+    }
+    fn connect(&mut self) {
+        assert!(has(&self.control.on_libvirt(LibvirtEvent::Connected), |w| matches!(w, Work::ListGuests)));
+        let found = Ok(vec![GuestRef { id: A, name: "a".to_owned() }]);
+        let asked = self.control.on_guests(found);
+        for wanted in [Ask::Metadata, Ask::Knobs, Ask::Job] {
+            assert!(has(&asked, |w| matches!(w, Work::AskGuest(A, _, ask) if *ask == wanted)), "{wanted:?}");
+        }
+    }
+}
+
+fn has(work: &[Work], wanted: impl Fn(&Work) -> bool) -> bool {
+    work.iter().any(wanted)
+}
+
+fn alive(work: &[Work]) -> bool {
+    has(work, |w| matches!(w, Work::Alive))
+}
+
+#[test]
+fn without_libvirt_the_loop_is_alive_and_says_why() {
+    let mut rig = Rig::new();
+    let work = rig.tick();
+    assert!(alive(&work) && !has(&work, |w| matches!(w, Work::BulkStats)));
+    rig.connect();
+    rig.control.on_libvirt(LibvirtEvent::Disconnected("bus is gone".to_owned()));
+    assert!(alive(&rig.tick()));
+    assert_eq!(rig.view.borrow().libvirt, "bus is gone");
+}
+
+#[test]
+fn a_sample_is_complete_with_its_statistics_and_not_before() {
+    let mut rig = Rig::new();
+    rig.connect();
+    let work = rig.tick();
+    assert!(has(&work, |w| matches!(w, Work::BulkStats)) && !alive(&work));
+    assert!(alive(&rig.stats()));
+    assert_eq!(rig.view.borrow().guests[&A].vcpus, 2);
+}
+
+#[test]
+fn a_hung_libvirt_costs_a_sample_its_statistics_not_the_rhythm() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.tick();
+    assert!(alive(&rig.control.on_deadline(1)));
+    // The question is still out: it is not asked twice, and the next sample goes through all the same.
+    let work = rig.tick();
+    assert!(!has(&work, |w| matches!(w, Work::BulkStats)));
+    assert!(!alive(&rig.control.on_deadline(1)), "a deadline of the tick before");
+    assert!(alive(&rig.control.on_deadline(2)));
+    // What comes late is used by the next sample, and the next question goes out.
+    assert!(!alive(&rig.stats()));
+    assert!(has(&rig.tick(), |w| matches!(w, Work::BulkStats)));
+    assert!(alive(&rig.control.on_deadline(3)));
+    assert_eq!(rig.view.borrow().guests[&A].vcpus, 2);
+}
+
+#[test]
+fn a_guest_is_left_alone_until_its_wishes_are_known() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.view.borrow().guests[&A].left_alone.as_deref(), Some("excluded by its metadata"));
+    rig.control.on_metadata(A, Ok(None));
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.view.borrow().guests[&A].left_alone, None);
+}
+
+#[test]
+fn an_unanswered_question_marks_the_guest_and_is_asked_again() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.control.on_metadata(A, Ok(None));
+    let late = LibvirtError::Timeout { call: "GetVcpuPinInfo", whom: "a".to_owned(), timeout_ms: 1 };
+    rig.control.on_knobs(A, Err(late));
+    let work = rig.tick();
+    assert!(has(&work, |w| matches!(w, Work::AskGuest(A, _, Ask::Knobs))));
+    rig.stats();
+    assert_eq!(rig.view.borrow().guests[&A].left_alone.as_deref(), Some("does not answer"));
+}
+
+#[test]
+fn a_guest_that_is_gone_is_gone_from_the_view() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.view.borrow().guests[&A].state, GuestState::Running);
+    rig.control.on_guests(Ok(Vec::new()));
+    rig.tick();
+    rig.control.on_deadline(2);
+    assert!(rig.view.borrow().guests.is_empty());
+}
+
+#[test]
+fn requests_are_answered() {
+    let mut rig = Rig::new();
+    let (reply, mut answer) = oneshot::channel();
+    rig.control.on_request(MonoNs(1), UnixMs(1), Request::SetMode(Mode::Advise, reply));
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert_eq!(rig.view.borrow().mode, Mode::Advise);
+    let (reply, mut answer) = oneshot::channel();
+    rig.control.on_request(MonoNs(1), UnixMs(1), Request::Restore(Some(A), reply));
+    assert!(matches!(answer.try_recv(), Ok(Err(RequestError::NotFound(_)))));
+    let (reply, mut answer) = oneshot::channel();
+    rig.control.on_request(MonoNs(1), UnixMs(1), Request::Restore(None, reply));
+    assert_eq!(answer.try_recv().unwrap().unwrap().len(), 1);
+    // A decision that is not among the newest is looked for in the journal.
+    let (reply, _answer) = oneshot::channel();
+    let work = rig.control.on_request(MonoNs(1), UnixMs(1), Request::Revert(7, reply));
+    assert!(has(&work, |w| matches!(w, Work::AskJournal(Question::ToRevert(7, _)))));
+}

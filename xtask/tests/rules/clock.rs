@@ -16,8 +16,13 @@ const READS: [[&str; 2]; 6] = [
 const READERS: [&str; 3] = ["daemon/src/run.rs", "daemon/src/control_loop.rs", "daemon/src/control_loop/"];
 
 /// Beginnings of the paths that read it too, and why. An entry that is no longer needed is an error.
-const EXCEPTIONS: [(&str, &str); 1] =
-    [("daemon/src/bin/trimtabctl/", "another program: it says how long ago something was")];
+const EXCEPTIONS: [(&str, &str); 2] = [
+    ("daemon/src/bin/trimtabctl/", "another program: it says how long ago something was"),
+    (
+        "daemon/src/libvirt/",
+        "time-outs, back-offs and probes of its own calls, by tokio's clock, which tests can halt",
+    ),
+];
 
 fn reads(text: &str) -> Vec<(usize, String)> {
     let found = paths::named(text, &[]).into_iter().filter(|named| {

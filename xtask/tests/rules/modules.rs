@@ -2,19 +2,24 @@
 
 use crate::{paths, tree};
 
-/// A top-level module of the daemon and the others it may name. `None`: the loop and its frame see everything.
+/// A top-level module of the daemon and the others it may name. `None`: the loop and what puts it together see everything.
 /// `libvirt` alone means the trait and its types, not the modules below (the D-Bus client, the fake).
 /// A new module needs a line here.
-const MAY_SEE: [(&str, Option<&[&str]>); 9] = [
+const MAY_SEE: [(&str, Option<&[&str]>); 14] = [
     ("", None),
+    ("setup", None),
     ("run", None),
     ("control_loop", None),
+    ("performer", Some(&["actuators", "journal"])),
+    ("journal", Some(&[])),
+    ("cli", Some(&["bus"])),
+    ("bus", Some(&[])),
     ("config", Some(&[])),
     ("handle", Some(&[])),
-    ("libvirt", Some(&[])),
+    ("libvirt", Some(&["bus"])),
     ("sensors", Some(&["libvirt"])),
     ("actuators", Some(&["libvirt"])),
-    ("dbus", Some(&["handle"])),
+    ("dbus", Some(&["handle", "bus"])),
 ];
 
 /// What trimtabctl may name of the daemon's library: the proxies of the daemon's own D-Bus API.

@@ -34,6 +34,11 @@ fn walk(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whether a file is compiled for tests only, by its name: `tests.rs`, or in a directory `tests`.
+pub(crate) fn is_test(path: &str) -> bool {
+    path.split('/').any(|part| part == "tests" || part == "tests.rs")
+}
+
 /// Fails with all the findings at once.
 pub(crate) fn none(findings: &[String], rule: &str) {
     assert!(findings.is_empty(), "{rule}\n  {}", findings.join("\n  "));

@@ -12,9 +12,11 @@ pub enum Place {
     Shared,
     /// On its host alone.
     Local,
+    /// In the host's memory (tmpfs): as fast as the CPU lets the guest write, whatever disk the machine has.
+    Memory,
 }
 
-/// A raw disk, O_DIRECT (cache=none), target vda.
+/// A raw disk, target vda. The host opens it with O_DIRECT (cache=none) where its filesystem can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// Size.
@@ -94,6 +96,12 @@ impl GuestSpec {
         self.disk = Some(Disk { mib, place });
         self
     }
+    /// With the disk in memory.
+    #[must_use]
+    pub fn disk_in_memory(mut self, mib: u64) -> Self {
+        self.disk = Some(Disk { mib, place: Place::Memory });
+        self
+    }
     /// With so many vCPUs.
     #[must_use]
     pub fn vcpus(mut self, vcpus: u32) -> Self {
@@ -102,25 +110,24 @@ impl GuestSpec {
         self
     }
 
-    /// The disk file: where it is on this machine, and its path inside the host.
-    pub(crate) fn disk_file(&self, disk: Disk, work: &Path, host_dir: &Path) -> (PathBuf, PathBuf) {
-        let file = format!("{}.raw", self.name);
-        match disk.place {
-            Place::Shared => (work.join("shared").join(&file), work.join("shared").join(&file)),
-            Place::Local => {
-                (host_dir.join("lib/images").join(&file), Path::new("/var/lib/libvirt/images").join(&file))
-            }
-        }
+    /// The disk file's path inside the host.
+    pub(crate) fn disk_file(&self, disk: Disk, work: &Path) -> PathBuf {
+        let dir = match disk.place {
+            Place::Shared => work.join("shared"),
+            Place::Local => PathBuf::from("/var/lib/libvirt/images"),
+            Place::Memory => PathBuf::from("/run/ram"),
+        };
+        dir.join(format!("{}.raw", self.name))
     }
 
-    /// The domain XML. `tag` makes the UUID unique to the testbed.
-    pub(crate) fn xml(&self, work: &Path, host_dir: &Path, tag: &str, accel: Accel) -> String {
+    /// The domain XML. `tag` makes the UUID unique to the testbed, `cache` is the disk's cache mode.
+    pub(crate) fn xml(&self, work: &Path, tag: &str, accel: Accel, cache: &str) -> String {
         let name = escape(&self.name);
         let disk = self.disk.map_or_else(String::new, |disk| {
-            let (_, inside) = self.disk_file(disk, work, host_dir);
+            let inside = self.disk_file(disk, work);
             let iothread = if self.iothreads > 0 { " iothread='1'" } else { "" };
             format!(
-                "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='threads'{iothread}/>\
+                "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='{cache}' io='threads'{iothread}/>\
                  <source file='{}'/><target dev='vda' bus='virtio'/></disk>",
                 escape(&inside.display().to_string())
             )
@@ -209,7 +216,7 @@ mod tests {
     #[test]
     fn xml_escapes_and_carries_the_metadata() {
         let spec = GuestSpec::new("g1").weight(2048).load("cpu:2");
-        let xml = spec.xml(Path::new("/tmp/it's"), Path::new("/tmp/it's/hosta"), "t", Accel::Tcg);
+        let xml = spec.xml(Path::new("/tmp/it's"), "t", Accel::Tcg, "none");
         assert!(xml.contains("/tmp/it&apos;s/guest/vmlinuz"));
         assert!(
             xml.contains(

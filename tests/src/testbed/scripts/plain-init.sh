@@ -17,7 +17,8 @@ mount --bind "$D/bus-policy" /etc/dbus-1/system.d
 mount --bind "$D/bus-services" /usr/share/dbus-1/system-services
 [ ! -e /etc/machine-id ] || mount --bind "$D/machine-id" /etc/machine-id
 mount --bind "$WORK/hosts" /etc/hosts
-mkdir -p /run/dbus /run/lock /run/guests
+mkdir -p /run/dbus /run/lock /run/guests /run/ram
+mount -t tmpfs -o mode=755 ram /run/ram                   # disks in memory
 : > /run/tb-mounts-ready
 until [ -e /run/tb-net-ready ]; do sleep .02; done
 trap '' HUP

@@ -35,7 +35,7 @@ for u in systemd-udevd.service systemd-udev-trigger.service systemd-udevd-contro
   systemd-modules-load.service systemd-random-seed.service systemd-pstore.service systemd-networkd.service \
   systemd-networkd.socket systemd-resolved.service systemd-firstboot.service ldconfig.service; do ln -sf /dev/null "$E/$u"; done
 printf '[Unit]\nRequires=basic.target dbus.service systemd-journald.service\nAfter=basic.target dbus.service\n' > "$E/testbed.target"
-mkdir -p "$R"/var/{lib,cache,log}/libvirt "$R/etc/libvirt" "$D/run/guests" "$E/testbed.target.wants"
+mkdir -p "$R"/var/{lib,cache,log}/libvirt "$R/etc/libvirt" "$D"/run/{guests,ram} "$E/testbed.target.wants"
 mount --bind "$D/lib" "$R/var/lib/libvirt"; mount --bind "$D/cache" "$R/var/cache/libvirt"
 mount --bind "$D/log" "$R/var/log/libvirt"; mount --bind "$D/etc" "$R/etc/libvirt"
 cp "$D"/bus-policy/* "$R/etc/dbus-1/system.d/" 2>/dev/null || :
@@ -45,6 +45,7 @@ printf '%s\n' '[Unit]' 'After=dbus.service systemd-machined.service' 'Wants=syst
 ln -s ../libvirtd.service "$E/testbed.target.wants/"
 for u in libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd-tcp.socket libvirtd-tls.socket virtlogd.socket \
   virtlogd.service virtlockd.socket libvirt-guests.service; do ln -sf /dev/null "$E/$u"; done
+mount -t tmpfs -o mode=755 ram "$R/run/ram"
 cp -a "$D/overlay/." "$R/"
 cp "$D"/units/* "$E/" 2>/dev/null || :
 : > "$R/run/tb-mounts-ready"

@@ -193,7 +193,7 @@ impl Trimtab {
 
     /// All decisions of the journal, newest first.
     pub fn decisions(&self) -> Result<Vec<Decision>> {
-        self.json(&["decisions", "--limit", "1000"])
+        self.json(&["decisions", "-n", "1000"])
     }
 
     /// Its state.

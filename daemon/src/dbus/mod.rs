@@ -22,7 +22,7 @@ pub use proxy::{BadBus, Bus};
 use crate::handle::{Handle, View};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use zbus::Connection;
 use zbus::fdo::RequestNameFlags;
@@ -33,6 +33,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time that one attempt to connect, authenticate and take the name may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that `serve` waits for the first attempt: the control loop must not start late because of the bus.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time that `close` waits for the bus to take the name back.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -98,30 +100,33 @@ struct Shared {
 
 /// Serves `org.trimtab1` on `bus` until the server is closed or dropped.
 ///
-/// Returns after the first attempt to connect (at most 10 s), whether it succeeded or not: a lost or absent bus is tried
-/// again with back-off. Errors: only if the name has another owner.
+/// Returns after the first attempt to connect, whether it succeeded or not, or after 1 s if the bus is that slow: a lost,
+/// absent or hung bus is tried again with back-off and holds up nobody. Errors: only if the name has another owner.
 pub async fn serve(bus: Bus, handle: Handle, auth: AuthConfig) -> Result<Server, ServeError> {
     let shared = Shared { handle, auth: Arc::new(auth::Authorizer::new(auth)) };
-    let first = match connect(&bus, &shared).await {
-        Ok(exported) => Ok(exported),
-        Err(zbus::Error::NameTaken) => return Err(ServeError::NameTaken { bus }),
-        Err(error) => Err(error),
-    };
     let (stop, stopped) = watch::channel(false);
     let (report, state) = watch::channel(BusState::Away("connecting".to_owned()));
-    let task = tokio::spawn(run(bus, shared, first, stopped, report));
-    Ok(Server { stop, state, task })
+    let (first, attempted) = oneshot::channel();
+    let task = tokio::spawn(run(bus.clone(), shared, first, stopped, report));
+    let server = Server { stop, state, task };
+    match tokio::time::timeout(FIRST_TIMEOUT, attempted).await {
+        Ok(Ok(Err(zbus::Error::NameTaken))) => Err(ServeError::NameTaken { bus }),
+        _ => Ok(server),
+    }
 }
 
 /// Serves one connection after the other.
 async fn run(
     bus: Bus,
     shared: Shared,
-    mut attempt: zbus::Result<Exported>,
+    first: oneshot::Sender<zbus::Result<()>>,
     mut stopped: watch::Receiver<bool>,
     report: watch::Sender<BusState>,
 ) {
     let mut backoff = BACKOFF_FIRST;
+    let mut attempt = connect(&bus, &shared).await;
+    // Nobody listens if it took long: then a taken name is a fault like others, to be tried again.
+    let _ = first.send(attempt.as_ref().map(|_| ()).map_err(Clone::clone));
     loop {
         match attempt {
             Ok((connection, view)) => {

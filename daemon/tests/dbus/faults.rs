@@ -66,6 +66,18 @@ async fn a_stopped_bus_does_not_stop_the_loop() {
 }
 
 #[tokio::test]
+async fn a_bus_that_hangs_at_the_start_delays_nobody() {
+    let bus = PrivateBus::start();
+    bus.signal("STOP");
+    let (_fake, handle) = FakeLoop::start();
+    let serving = serve(bus.bus(), handle, AuthConfig::SameUser);
+    let server =
+        tokio::time::timeout(Duration::from_secs(5), serving).await.expect("no wait for the bus").unwrap();
+    bus.signal("CONT");
+    state_is(&mut server.state(), |s| *s == BusState::Serving).await;
+}
+
+#[tokio::test]
 async fn a_stuck_loop_is_reported_and_what_was_seen_stays_readable() {
     let bus = PrivateBus::start();
     let (requests, _never_answered) = mpsc::channel(4);

@@ -38,6 +38,8 @@ use vhost::VhostFinder;
 const FORGET_TICKS: u64 = 3;
 /// Ticks between two searches for vhost workers outside of qemu, unless a new guest calls for one.
 const VHOST_TICKS: u64 = 30;
+/// Context switches and migrations are read in the first two of so many ticks.
+const SOFTWARE_EVENT_TICKS: u64 = 10;
 
 /// Where and how to look. `default()` is a real host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Default for SensorsConfig {
             cgroup_root: "/sys/fs/cgroup".into(),
             allowed: None,
             priority: None,
-            stat_ticks: 5,
+            stat_ticks: 10,
             perf: true,
             descriptors: None,
         }
@@ -102,6 +104,8 @@ struct Rules {
     has_sched_stat: bool,
     /// The kernel accounts block I/O delays.
     has_delay_accounting: bool,
+    /// Context switches and migrations are due for this guest at this tick.
+    with_software_events: bool,
 }
 
 #[derive(Debug)]
@@ -126,6 +130,8 @@ pub struct Sensors {
     guests: BTreeMap<i32, Guest>,
     rules: Rules,
     budget: Budget,
+    /// The host in one line.
+    about: String,
 }
 
 impl Sensors {
@@ -143,6 +149,7 @@ impl Sensors {
             stat_ticks: config.stat_ticks.max(1),
             has_sched_stat: has_sched_stat(&config.proc_root),
             has_delay_accounting: has_delay_accounting(&config.proc_root),
+            with_software_events: false,
         };
         let hierarchies = Hierarchies::find(&config.cgroup_root);
         Ok(Self {
@@ -158,6 +165,7 @@ impl Sensors {
             budget: config.descriptors.map_or_else(Budget::of_process, Budget::new),
             hierarchies,
             config,
+            about: about_host(),
         })
     }
 
@@ -191,6 +199,9 @@ impl Sensors {
         }
         let guest = self.guests.get_mut(&pid)?;
         guest.asked_at = self.rules.tick;
+        // Guests take turns, so that every tick costs the same.
+        let turn = self.rules.tick.wrapping_add(u64::from(pid.unsigned_abs())) % SOFTWARE_EVENT_TICKS;
+        self.rules.with_software_events = turn < 2;
         let threads =
             guest.threads.sample(self.proc_dir.as_fd(), &self.rules, &mut self.perf, &mut self.budget);
         if threads.is_none() {
@@ -222,6 +233,7 @@ impl Sensors {
         let mut say = |name: &str, text: String| status.insert(name.to_owned(), text);
         let on = |has: bool, without: &str| if has { "on".to_owned() } else { without.to_owned() };
         let rules = &self.rules;
+        say("host", self.about.clone());
         say(
             "schedstat",
             on(rules.has_sched_stat, "off: not in this kernel; run time from stat, waits unknown"),
@@ -255,6 +267,19 @@ impl Sensors {
             }
         }
     }
+}
+
+/// Kernel, system and totals of the host that we run on, for humans; read once, because it costs a hundred samples' worth.
+fn about_host() -> String {
+    use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let total = System::new_with_specifics(memory).map_or_else(
+        |_| "memory unknown".to_owned(),
+        |system| format!("{:.1} GiB", system.total_memory() as f64 / f64::from(1 << 30)),
+    );
+    let name = System::long_os_version().unwrap_or_else(|_| "unknown system".to_owned());
+    let kernel = System::kernel_version().unwrap_or_else(|_| "of unknown version".to_owned());
+    format!("{name}, kernel {kernel}, {total}")
 }
 
 /// Whether the kernel keeps `schedstat`. Where it does not, the file is missing or all zero even for ourselves, who run.

@@ -5,7 +5,7 @@
 use super::Rules;
 use super::files::{self, Budget, RelPath};
 use super::parse;
-use super::perf::{PerfSensor, ThreadPerf};
+use super::perf::{PerfSensor, Progress, ThreadPerf};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use trimtab_policy::sample::{PerfCounts, ThreadRole, ThreadSample};
@@ -25,8 +25,8 @@ enum Counted {
     Never,
     /// To be opened at the next sample.
     NotYet,
-    /// Open; with the counts and (run time, slices) at the last reading.
-    Open(Box<ThreadPerf>, PerfCounts, (Option<u64>, Option<u64>)),
+    /// Open.
+    Open(Box<ThreadPerf>),
 }
 
 /// See the module.
@@ -72,7 +72,7 @@ impl Thread {
 
     /// Descriptors held.
     pub(super) fn descriptors(&self) -> usize {
-        let events = if let Counted::Open(perf, ..) = &self.counted { perf.descriptors() } else { 0 };
+        let events = if let Counted::Open(perf) = &self.counted { perf.descriptors() } else { 0 };
         [&self.sched_stat, &self.stat, &self.io].into_iter().flatten().count() + events
     }
 
@@ -115,7 +115,7 @@ impl Thread {
         if with_io && let Some(io) = files.read(&mut self.io, "io", IO_SHARE, |text| Some(parse::io(text)))? {
             (sample.read_bytes, sample.write_bytes) = (io.read_bytes, io.write_bytes);
         }
-        sample.perf = self.events((sample.run_ns, sample.slices), perf, budget);
+        sample.perf = self.events((sample.run_ns, sample.slices), rules, perf, budget);
         Some(sample)
     }
 
@@ -134,25 +134,19 @@ impl Thread {
         }
     }
 
-    /// The perf counts. A thread that has neither run nor been scheduled since the last reading has the same ones.
     fn events(
         &mut self,
-        seen: (Option<u64>, Option<u64>),
+        progress: Progress,
+        rules: &Rules,
         perf: &mut PerfSensor,
         budget: &mut Budget,
     ) -> Option<PerfCounts> {
         if matches!(self.counted, Counted::NotYet) {
-            self.counted = match perf.open(self.tid, budget, PERF_SHARE) {
-                Some(events) => Counted::Open(Box::new(events), PerfCounts::default(), (None, None)),
-                None => Counted::Never,
-            };
+            let opened = perf.open(self.tid, budget, PERF_SHARE);
+            self.counted = opened.map_or(Counted::Never, |events| Counted::Open(Box::new(events)));
         }
-        let Counted::Open(events, counts, then) = &mut self.counted else { return None };
-        if seen != *then || seen.1.is_none() {
-            *counts = events.read();
-            *then = seen;
-        }
-        Some(*counts)
+        let Counted::Open(events) = &mut self.counted else { return None };
+        events.read(progress, rules.with_software_events)
     }
 
     /// Whether `stat` has to be read at this tick (see guest.rs for the reasons).

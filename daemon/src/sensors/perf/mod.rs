@@ -5,7 +5,9 @@
 //! A thread whose events cannot be opened goes without, alone. Kernel and guest mode are counted too (a vCPU spends its
 //! time in guest mode, and a context switch happens in the kernel), which needs CAP_PERFMON or perf_event_paranoid <= 1,
 //! and no more than that. Context switches and migrations are a group of their own, so that they stay exact when the
-//! hardware group is multiplexed.
+//! hardware group is multiplexed; they describe a guest rather than measure it, so they are read in two successive ticks
+//! of every ten only (two, because a rate needs two readings) and absent in the others. A read interrupts the CPU that a
+//! running thread is on; a thread that has not run since is not read again.
 //! May not: open events for every process or CPU, write perf settings.
 
 mod events;
@@ -101,7 +103,7 @@ impl PerfSensor {
         }
         let software = self.note(Group::software(tid))?;
         let hardware = if self.level == Level::Hardware { self.note(self.plan.open(tid)) } else { None };
-        Some(ThreadPerf { software, hardware })
+        Some(ThreadPerf { software: Seen::new(software), hardware: hardware.map(Seen::new) })
     }
 
     /// Remembers a refusal; a thread that has ended meanwhile is none.
@@ -119,24 +121,55 @@ impl PerfSensor {
 /// The events of one thread.
 #[derive(Debug)]
 pub(super) struct ThreadPerf {
-    software: Group,
-    hardware: Option<Group>,
+    software: Seen,
+    hardware: Option<Seen>,
 }
 
 impl ThreadPerf {
-    /// Counts since opening; absent where a group could not be read or did not get onto the PMU since the last reading.
-    pub(super) fn read(&mut self) -> PerfCounts {
-        let mut counts = PerfCounts::default();
-        self.software.read_into(&mut counts);
-        if let Some(hardware) = &mut self.hardware {
-            hardware.read_into(&mut counts);
+    /// Counts since opening; absent where a group is not due, could not be read, or did not get onto the PMU since the
+    /// last reading. `progress` is what the scheduler says of the thread.
+    pub(super) fn read(&mut self, progress: Progress, with_software: bool) -> Option<PerfCounts> {
+        let hardware = self.hardware.as_mut().map(|group| group.read(progress));
+        let software = with_software.then(|| self.software.read(progress));
+        match (hardware, software) {
+            (Some(hardware), Some(software)) => Some(PerfCounts {
+                context_switches: software.context_switches,
+                cpu_migrations: software.cpu_migrations,
+                ..hardware
+            }),
+            (one, other) => one.or(other),
         }
-        counts
     }
 
     /// Descriptors held.
     pub(super) fn descriptors(&self) -> usize {
-        self.software.len() + self.hardware.as_ref().map_or(0, Group::len)
+        self.software.group.len() + self.hardware.as_ref().map_or(0, |seen| seen.group.len())
+    }
+}
+
+/// Run time and times scheduled in, if known. As long as neither moves, a thread's counters stand still too.
+pub(super) type Progress = (Option<u64>, Option<u64>);
+
+/// A group and its last reading.
+#[derive(Debug)]
+struct Seen {
+    group: Group,
+    counts: PerfCounts,
+    at: Progress,
+}
+
+impl Seen {
+    fn new(group: Group) -> Self {
+        Self { group, counts: PerfCounts::default(), at: (None, None) }
+    }
+    fn read(&mut self, progress: Progress) -> PerfCounts {
+        let known = progress.0.is_some() && progress.1.is_some();
+        if !known || self.at != progress {
+            self.counts = PerfCounts::default();
+            self.group.read_into(&mut self.counts);
+            self.at = progress;
+        }
+        self.counts
     }
 }
 

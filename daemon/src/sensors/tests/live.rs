@@ -2,8 +2,10 @@
 
 use super::stand_in::StandIn;
 use crate::sensors::{Sensors, SensorsConfig};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use trimtab_policy::sample::{ThreadRole, ThreadSample};
+use trimtab_policy::sample::{PsiSet, ThreadRole, ThreadSample};
 
 fn sensors(descriptors: Option<usize>) -> Sensors {
     Sensors::new(SensorsConfig { descriptors, ..SensorsConfig::default() }).unwrap()
@@ -127,4 +129,45 @@ fn this_host() {
     };
     assert!(sum(&b) > sum(&a));
     assert!(b.mem_available_kib.unwrap() < b.mem_total_kib.unwrap());
+}
+
+/// A v2 cgroup named as libvirt names a guest's, with one process in it; removed when dropped, after the process.
+struct GuestGroup(PathBuf);
+
+impl GuestGroup {
+    /// `None` where this kernel has no v2 tree, or where we may not write to it.
+    fn with(pid: i32) -> Option<Self> {
+        let root = [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified")]
+            .into_iter()
+            .find(|root| root.join("cgroup.controllers").exists())?;
+        let dir = root.join(format!("trimtab-test-{pid}.libvirt-qemu"));
+        fs::create_dir(&dir).ok()?;
+        let group = Self(dir);
+        fs::write(group.0.join("cgroup.procs"), pid.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for GuestGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn pressure_of_a_real_group() {
+    let mut guest = StandIn::start();
+    let Some(group) = GuestGroup::with(guest.pid()) else {
+        println!("not run: no cgroup v2 tree that we may write to");
+        return;
+    };
+    guest.tell("spin");
+    let mut sensors = sensors(None);
+    tick(&mut sensors, guest.pid());
+    let PsiSet { cpu, io, memory } = sensors.guest_psi(guest.pid());
+    assert_eq!(cpu.is_some(), group.0.join("cpu.pressure").exists());
+    assert_eq!(io.is_some(), group.0.join("io.pressure").exists());
+    assert_eq!(memory.is_some(), group.0.join("memory.pressure").exists());
+    assert!(cpu.is_none_or(|cpu| cpu.full_us.is_some()), "within a group, full of cpu has a meaning");
+    guest.kill();
 }

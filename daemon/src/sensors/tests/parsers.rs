@@ -1,6 +1,8 @@
 //! Every parser: documented text, and never a panic on any bytes.
 
+use crate::sensors::cgroup::{cpu_list, machine_level};
 use crate::sensors::parse::*;
+use crate::sensors::perf::CpuModel;
 use proptest::prelude::*;
 use trimtab_policy::sample::{CpuTimes, Psi, ThreadRole};
 
@@ -115,6 +117,23 @@ fn pressure() {
     assert_eq!(psi(b""), None);
 }
 
+#[test]
+fn the_machine_level_group_of_a_path() {
+    let scope = "/machine.slice/machine-qemu\\x2d1\\x2dw.scope";
+    for (path, group) in [
+        (format!("{scope}/libvirt/emulator"), Some(scope)),
+        (scope.to_owned(), Some(scope)),
+        ("/machine/qemu-1-w.libvirt-qemu/vcpu0".to_owned(), Some("/machine/qemu-1-w.libvirt-qemu")),
+        ("/user.slice/user-1000.slice".to_owned(), None),
+        ("/".to_owned(), None),
+        (String::new(), None),
+        (format!("/..{scope}"), None),
+        ("/machine.slice/machine-lxc\\x2d1.scope".to_owned(), None),
+    ] {
+        assert_eq!(machine_level(&path), group, "{path}");
+    }
+}
+
 /// All parsers on the same bytes.
 fn feed(bytes: &[u8]) {
     sched_stat(bytes);
@@ -126,6 +145,10 @@ fn feed(bytes: &[u8]) {
     host_stat(bytes, u64::MAX, |_, _| {});
     mem_info(bytes);
     psi(bytes);
+    cpu_list(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    CpuModel::parse(&text);
+    assert!(machine_level(&text).is_none_or(|group| text.starts_with(group)));
 }
 
 /// Real text, to be damaged.

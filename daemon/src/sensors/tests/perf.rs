@@ -112,14 +112,26 @@ fn events_of_real_threads() {
         let worker = threads.iter().rfind(|thread| thread.role == ThreadRole::Emulator).unwrap().perf;
         (of(ThreadRole::Vcpu(0)), of(ThreadRole::Vcpu(1)), worker)
     };
-    let (before, ..) = sample(&mut sensors);
+    let counted =
+        |seen: &(Option<PerfCounts>, _, _)| seen.0.is_some_and(|counts| counts.context_switches.is_some());
+    // Two successive ticks out of ten; begin beside them.
+    while counted(&sample(&mut sensors)) {}
+    let ticks: Vec<_> = (0..20).map(|_| sample(&mut sensors)).collect();
+    if text.starts_with("off") {
+        assert!(ticks.iter().all(|seen| *seen == (None, None, None)));
+        return;
+    }
+    assert_eq!(ticks.iter().filter(|seen| counted(seen)).count(), 4);
+    assert_eq!(ticks.windows(2).filter(|pair| counted(&pair[0]) && counted(&pair[1])).count(), 2);
+    let before = loop {
+        let seen = sample(&mut sensors);
+        if counted(&seen) {
+            break seen.0;
+        }
+    };
     std::thread::sleep(std::time::Duration::from_millis(200));
     let (after, sleeper, worker) = sample(&mut sensors);
     assert_eq!(worker, None, "pool workers come and go");
-    if text.starts_with("off") {
-        assert_eq!((after, sleeper), (None, None));
-        return;
-    }
     let switches = |counts: Option<PerfCounts>| counts.unwrap().context_switches.unwrap();
     // CPU 0/KVM sleeps 2 ms at a time.
     let switched = switches(after) - switches(before);

@@ -63,6 +63,7 @@ enum Progress {
 #[derive(Debug)]
 pub(super) struct Limits {
     slots: Arc<Semaphore>,
+    nudge: Arc<Semaphore>,
     max: usize,
     state: Mutex<State>,
 }
@@ -70,7 +71,8 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(max_in_flight: usize) -> Self {
         let max = max_in_flight.max(1);
-        Self { slots: Arc::new(Semaphore::new(max)), max, state: Mutex::default() }
+        let semaphore = |slots| Arc::new(Semaphore::new(slots));
+        Self { slots: semaphore(max), nudge: semaphore(1), max, state: Mutex::default() }
     }
 
     /// Whether a call may be made at all now.
@@ -98,6 +100,12 @@ impl Limits {
     /// A slot, waited for.
     pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.ok()
+    }
+
+    /// A slot for a nudge: a free one, or the one kept for nudges, which keep it for some milliseconds.
+    pub(super) fn nudge_slot(&self) -> Option<OwnedSemaphorePermit> {
+        let free = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
+        free(&self.slots).or_else(|| free(&self.nudge))
     }
 
     /// Whether the bulk statistics may ask monitors: not when getting stuck would take the last slot.

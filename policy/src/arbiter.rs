@@ -15,8 +15,10 @@ use std::collections::VecDeque;
 const PROMISING_GAIN: f64 = 0.05;
 /// ... but after so many failures in a row under one profile the promise is not believed any more.
 const IMPATIENT_FAILURES: u32 = 3;
-/// CPU that must be gained towards the floors for a plan to count as a cure.
+/// CPU that must be gained towards the floors for a plan to count as a cure, and how long somebody must have been clearly
+/// below: the noise of a window must not pass for an illness.
 const CURE_MIN: f64 = 0.02;
+const ILL_MS: u64 = 15_000;
 
 /// The arbiter's memory.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,7 @@ pub(crate) struct Arbiter {
     failures: u32,
     profile: String,
     trouble_since: Option<MonoNs>,
+    below_since: Option<MonoNs>,
 }
 
 fn after(at: MonoNs, ms: u64) -> MonoNs {
@@ -37,6 +40,18 @@ impl Arbiter {
     /// Tells whether something is wrong at this tick.
     pub(crate) fn trouble(&mut self, now: MonoNs, is: bool) {
         self.trouble_since = if is { self.trouble_since.or(Some(now)) } else { None };
+    }
+
+    /// Tells whether somebody is clearly below a floor at this tick.
+    pub(crate) fn below(&mut self, now: MonoNs, is: bool) {
+        self.below_since = if is { self.below_since.or(Some(now)) } else { None };
+    }
+
+    /// Whether a proposal brings guests back towards floors that they have been below for long.
+    pub(crate) fn cures(&self, p: &Proposal, score: &Score, now: MonoNs) -> bool {
+        let ill = self.below_since.is_some_and(|t| now >= after(t, ILL_MS));
+        let missing: f64 = score.terms.iter().map(crate::objective::Term::missing).sum();
+        ill && missing - p.prediction.missing() >= CURE_MIN && p.expected >= -0.02
     }
 
     /// Whether a decision may be made now, whatever it is.
@@ -85,7 +100,7 @@ impl Arbiter {
     ) -> Option<Proposal> {
         proposals.retain(|p| self.objection(p, state, knowledge, now).is_none());
         let rank = |p: &Proposal| {
-            let cures = cures(p, &state.score);
+            let cures = self.cures(p, &state.score, now);
             let proven = knowledge.is_proven(&state.profile, &p.plan.recipe);
             (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected))
         };
@@ -121,7 +136,7 @@ impl Arbiter {
             return Some(format!("{} rests after failures", p.plan.recipe));
         }
         let min_gain = config.min_gain_pct / 100.0;
-        let cures = cures(p, &state.score);
+        let cures = self.cures(p, &state.score, now);
         if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected) < min_gain {
             return Some(format!("expected gain {:.1} % is not worth it", p.expected * 100.0));
         }
@@ -137,10 +152,4 @@ impl Arbiter {
         }
         None
     }
-}
-
-/// Whether a proposal brings guests back towards floors that they are below.
-pub(crate) fn cures(p: &Proposal, now: &Score) -> bool {
-    let missing: f64 = now.terms.iter().map(crate::objective::Term::missing).sum();
-    missing - p.prediction.missing() >= CURE_MIN && p.expected >= -0.02
 }

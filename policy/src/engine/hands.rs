@@ -61,8 +61,10 @@ impl Hands {
             tries: 0,
         });
     }
-    /// Puts a knob back; an older way back of the same knob is forgotten.
+    /// Puts a knob back. An older way back of the same knob is replaced, and its decision still waits for the knob.
     pub(super) fn back(&mut self, decision: Option<DecisionId>, change: Change) {
+        let same = |j: &&Job| j.back && j.change.guest == change.guest && j.change.knob == change.knob;
+        let decision = decision.or_else(|| self.waiting.iter().find(same)?.decision);
         self.drop_knob(change.guest, change.knob);
         self.waiting.push_back(Job { decision, change, back: true, not_before: MonoNs(0), tries: 0 });
     }

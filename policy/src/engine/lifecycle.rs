@@ -100,13 +100,16 @@ impl Engine {
         let stored = self.ledger.originals().find(|o| o.guest == id).and_then(|o| o.pid);
         let old = self.guests.insert(id, new);
         let was = old.as_ref().and_then(|o| o.pid).or(stored);
+        let was_alone = old.as_ref().is_some_and(|o| o.left_alone().is_some());
         if was.is_some() && guest.pid.is_some() && was != guest.pid {
             self.note(Some(id), format!("{} was restarted: its knobs are libvirt's again", guest.name));
             self.lose_guest(id, &format!("{} was restarted", guest.name));
         } else if let Some(old) = old.filter(|o| !o.name.is_empty() && o.name != guest.name) {
             self.note(Some(id), format!("{} is called {} now", old.name, guest.name));
         }
+        // A guest that was left alone from the start is only watched, which may go on.
         if self.is_on_trial(id)
+            && !was_alone
             && let Some(why) = self.guests.get(&id).and_then(Known::left_alone)
         {
             self.close_trial(&format!("{} is to be left alone: {why}", guest.name), None);

@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 const BUSY_NEW: f64 = 0.3;
 /// Points that a judgement needs: one odd tick is none.
 const POINTS_MIN: usize = 2;
+/// Part of a floor that must be missing for a guest to be clearly below it.
+const CLEARLY_BELOW: f64 = 0.05;
 /// The same advice is repeated after so long.
 const ADVICE_REST_MS: u64 = 600_000;
 /// Rest after a look that found nothing to do: proposing costs more than looking.
@@ -128,6 +130,8 @@ impl Engine {
         let held_back = |f: &Finding| !matches!(f.bottleneck, Bottleneck::None | Bottleneck::Unknown);
         let trouble = self.findings.values().any(held_back) || self.score.below().next().is_some();
         self.arbiter.trouble(self.now, trouble);
+        let clearly = |t: &crate::objective::Term| t.missing() > CLEARLY_BELOW * t.floor;
+        self.arbiter.below(self.now, self.score.below().any(clearly));
     }
 
     /// Makes at most one decision, if everything allows one.

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::watch::Watch;
 use crate::control::Proposal;
-use crate::decision::{Change, Decision, Effect, Verdict};
+use crate::decision::{Change, Decision, DecisionId, Effect, Verdict};
 use crate::identify::Role;
 use crate::identify::features::Point;
 use crate::knob::Family;
@@ -126,7 +126,7 @@ impl Engine {
             return false;
         }
         let capacity = self.capacity_since(start);
-        let cures = crate::arbiter::cures(&proposal, &self.score);
+        let cures = self.arbiter.cures(&proposal, &self.score, self.now);
         let Proposal { plan, expected, why, .. } = proposal;
         let decision = self.decision(plan.beneficiary, plan.family, plan.changes, why, expected);
         self.effects.push(Effect::Record(decision.clone()));
@@ -452,12 +452,7 @@ impl Engine {
         let mut decision = trial.decision;
         decision.verdict = Verdict::Reverted;
         decision.closed = Some(self.wall);
-        match self.hands.waits_for(id) {
-            0 => {}
-            n => decision
-                .outcome
-                .push_str(&format!("; {n} knobs go back as soon as their guests can be reached")),
-        }
+        decision.outcome.push_str(&self.what_waits(id));
         let now = (self.now, self.wall);
         let config = &self.config.arbiter;
         if trial.failed == Some(true) {
@@ -476,8 +471,19 @@ impl Engine {
             .into_iter()
             .partition(|d| self.hands.works_on(d.id, reachable));
         self.reverting = open;
-        let wall = self.wall;
-        self.effects.extend(done.into_iter().map(|d| Effect::Record(Decision { closed: Some(wall), ..d })));
+        for mut decision in done {
+            decision.closed = Some(self.wall);
+            decision.outcome.push_str(&self.what_waits(decision.id));
+            self.effects.push(Effect::Record(decision));
+        }
+    }
+
+    /// What of a decision's changes could not be undone yet, as the end of its outcome.
+    fn what_waits(&self, decision: DecisionId) -> String {
+        match self.hands.waits_for(decision) {
+            0 => String::new(),
+            n => format!("; {n} knobs go back as soon as their guests can be reached"),
+        }
     }
 }
 

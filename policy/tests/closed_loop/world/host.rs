@@ -101,6 +101,7 @@ impl Host {
 
     pub(crate) fn start(&mut self, name: &str, load: Load, vcpus: u32, meta: GuestMeta) -> GuestId {
         let id = guest_id(name);
+        self.stop(id);
         let pid = self.next_tid;
         let mut roles: Vec<ThreadRole> = vec![ThreadRole::Emulator];
         roles.extend((0..vcpus).map(ThreadRole::Vcpu));

@@ -16,6 +16,8 @@ pub(crate) struct Lint {
     pub(crate) truth: BTreeMap<(GuestId, Knob), KnobValue>,
     decided_ns: Vec<u64>,
     highest: DecisionId,
+    /// Processes that a decision was about.
+    pids: BTreeMap<(DecisionId, GuestId), i32>,
     /// Knobs that the admin moved: nothing may be turned there.
     pub(crate) admins: BTreeSet<(GuestId, Knob)>,
 }
@@ -25,6 +27,11 @@ impl Lint {
         if !ok {
             self.violations.push(what());
         }
+    }
+
+    /// The budget is the daemon's own and does not outlive it.
+    pub(crate) fn forget_budget(&mut self) {
+        self.decided_ns.clear();
     }
 
     pub(crate) fn see(&mut self, effect: &Effect, host: &Host, mode: Mode, per_min: u32) {
@@ -41,6 +48,7 @@ impl Lint {
                 let gone = self.originals.remove(&(*guest, *knob));
                 let value = host.guests.get(guest).and_then(|g| g.knobs.get(knob)).cloned();
                 let back = match (&gone, &value) {
+                    (Some(o), _) if o.pid != host.guests.get(guest).map(|g| g.pid) => true,
                     (Some(o), Some(v)) => o.value == *v || self.admins.contains(&(*guest, *knob)),
                     _ => true,
                 };
@@ -67,6 +75,9 @@ impl Lint {
         if !self.decisions.contains_key(&d.id) {
             self.check(d.id > self.highest, || format!("number {} used again", d.id));
             self.highest = self.highest.max(d.id);
+            let pids =
+                d.changes.iter().filter_map(|c| Some(((d.id, c.guest), host.guests.get(&c.guest)?.pid)));
+            self.pids.extend(pids);
             self.check(mode != Mode::Observe, || "decided in observe".to_owned());
             self.check((mode == Mode::Advise) == (d.verdict == Verdict::Advised), || {
                 format!("{mode:?}: {d:?}")
@@ -81,7 +92,10 @@ impl Lint {
         if d.verdict == Verdict::Reverted && !d.outcome.contains("as soon as") {
             for c in &d.changes {
                 let is = host.guests.get(&c.guest).and_then(|g| g.knobs.get(&c.knob));
-                let undone = is.is_none_or(|v| *v == c.from) || self.admins.contains(&(c.guest, c.knob));
+                let truth = self.truth.get(&(c.guest, c.knob));
+                let undone = is.is_none_or(|v| *v == c.from || Some(v) == truth);
+                let restarted = self.pids.get(&(d.id, c.guest)) != host.guests.get(&c.guest).map(|g| &g.pid);
+                let undone = undone || restarted || self.admins.contains(&(c.guest, c.knob));
                 let later = self.decisions.values().any(|o| o.id > d.id && o.verdict == Verdict::Kept);
                 self.check(undone || later, || {
                     format!("{} of {} is {is:?} after {}", c.knob, c.guest_name, d.outcome)

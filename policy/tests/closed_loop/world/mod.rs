@@ -84,6 +84,8 @@ impl World {
         self.host.guests.get_mut(&guest).unwrap().knobs.insert(knob, value.clone());
         self.lint.truth.insert((guest, knob), value);
         self.lint.admins.insert((guest, knob));
+        // libvirt tells of a turned knob, and the driver reads it back at the next tick.
+        self.read_back_due = true;
     }
 
     pub(crate) fn seconds(&mut self, n: u32) {
@@ -114,6 +116,24 @@ impl World {
         self.queue.extend(effects);
         self.perform();
         answer.lines
+    }
+
+    pub(crate) fn restore(&mut self, guest: Option<GuestId>) {
+        if guest.is_none_or(|id| self.host.guests.contains_key(&id) && self.engine.knobs(id).is_some()) {
+            self.command(Command::Restore(guest));
+        }
+    }
+
+    pub(crate) fn revert_last(&mut self) {
+        let kept = self.decisions().rfind(|d| d.verdict == Verdict::Kept).cloned();
+        if let Some(kept) = kept {
+            let now = MonoNs(self.host.now_ns);
+            // Refused if somebody else has turned the knobs since.
+            if let Ok((effects, _)) = self.engine.command(now, UnixMs(0), Command::Revert(Box::new(kept))) {
+                self.queue.extend(effects);
+                self.perform();
+            }
+        }
     }
 
     fn perform(&mut self) {
@@ -160,6 +180,7 @@ impl World {
     /// kill -9 and a new start from what is in the store; effects not performed yet are lost.
     pub(crate) fn crash(&mut self) {
         self.queue.clear();
+        self.lint.forget_budget();
         let decisions = self.lint.decisions.values();
         let next_decision = self.lint.decisions.keys().last().map_or(1, |id| id + 1);
         self.engine = Engine::new(Start {
@@ -195,6 +216,17 @@ impl World {
             .truth
             .iter()
             .all(|((g, k), v)| self.host.guests.get(g).is_none_or(|g| g.knobs.get(k) == Some(v)))
+    }
+
+    pub(crate) fn differences(&self) -> String {
+        let mut text = String::new();
+        for ((g, k), v) in &self.lint.truth {
+            let is = self.host.guests.get(g).and_then(|g| g.knobs.get(k));
+            if is.is_some_and(|is| is != v) {
+                text.push_str(&format!("{k} of {g} is {is:?}, was {v}\n"));
+            }
+        }
+        text
     }
 
     #[track_caller]

@@ -1,0 +1,159 @@
+//! Random worlds: guests come, go, restart, hang, migrate; loads and weights change; the admin turns knobs and gives
+//! commands; changes are refused; the daemon is killed; CPUs vanish. Whatever happens, the linter finds nothing, and in the
+//! end `restore` brings every knob back.
+
+use super::world::World;
+use super::world::host::{Load, guest_id};
+use proptest::prelude::*;
+use std::sync::Arc;
+use trimtab_policy::decision::Mode;
+use trimtab_policy::engine::Command;
+use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
+use trimtab_policy::sample::{GuestMeta, GuestState};
+use trimtab_policy::topology::{CpuSet, Topology};
+
+const NAMES: [&str; 5] = ["anna", "bert", "cleo", "dora", "emil"];
+
+#[derive(Clone, Debug)]
+enum Event {
+    Run(u32),
+    Start { who: usize, load: Load, vcpus: u32, weight: u32, excluded: bool, no_pins: bool },
+    Stop(usize),
+    SetLoad(usize, Load),
+    Hang(usize, bool),
+    Job(usize, bool),
+    Pause(usize, bool),
+    Admin(usize, u32),
+    Refuse(usize, bool),
+    Crash,
+    DieAfter(usize),
+    Cpus(u32),
+    Mode(Mode),
+    Restore(Option<usize>),
+    PauseControl(bool),
+    RevertLast,
+    Gap(u64),
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    prop_oneof![3 => Just(Load::Writer), 4 => Just(Load::Burner), 1 => Just(Load::Idle)]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let who = 0..NAMES.len();
+    let start = (who.clone(), load(), 1..4u32, prop_oneof![Just(1024u32), Just(2048), Just(256)], 0..8u8)
+        .prop_map(|(who, load, vcpus, weight, x)| Event::Start {
+            who,
+            load,
+            vcpus,
+            weight,
+            excluded: x == 0,
+            no_pins: x == 1,
+        });
+    prop_oneof![
+        8 => (1..25u32).prop_map(Event::Run),
+        4 => start,
+        1 => who.clone().prop_map(Event::Stop),
+        2 => (who.clone(), load()).prop_map(|(w, l)| Event::SetLoad(w, l)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(w, x)| Event::Hang(w, x)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(w, x)| Event::Job(w, x)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(w, x)| Event::Pause(w, x)),
+        1 => (who.clone(), 0..2u32).prop_map(|(w, c)| Event::Admin(w, c)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(w, x)| Event::Refuse(w, x)),
+        1 => Just(Event::Crash),
+        1 => (0..6usize).prop_map(Event::DieAfter),
+        1 => (2..5u32).prop_map(Event::Cpus),
+        1 => prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Advise), 1 => Just(Mode::Observe)].prop_map(Event::Mode),
+        1 => proptest::option::of(who).prop_map(Event::Restore),
+        1 => any::<bool>().prop_map(Event::PauseControl),
+        1 => Just(Event::RevertLast),
+        1 => prop_oneof![Just(3_000u64), Just(60_000)].prop_map(Event::Gap),
+    ]
+}
+
+fn happen(w: &mut World, event: Event) {
+    let id = |who: usize| guest_id(NAMES[who]);
+    let on = |w: &mut World, who: usize, f: &mut dyn FnMut(&mut super::world::host::Guest)| {
+        if let Some(g) = w.host.guests.get_mut(&id(who)) {
+            f(g);
+        }
+    };
+    // What happens to a guest from outside is in the next sample: a command in between could not know of it.
+    let seen = matches!(
+        event,
+        Event::Start { .. } | Event::Stop(_) | Event::Hang(..) | Event::Job(..) | Event::Admin(..)
+    );
+    match event {
+        Event::Run(seconds) => w.seconds(seconds),
+        Event::Start { who, load, vcpus, weight, excluded, no_pins } => {
+            let excluded_knobs = no_pins.then_some(Family::Placement).into_iter().collect();
+            w.guest_with(NAMES[who], load, vcpus, GuestMeta { weight, job: None, excluded, excluded_knobs });
+        }
+        Event::Stop(who) => w.host.stop(id(who)),
+        Event::SetLoad(who, load) => w.host.set_load(id(who), load),
+        Event::Hang(who, x) => on(w, who, &mut |g| g.unresponsive = x),
+        Event::Job(who, x) => on(w, who, &mut |g| g.job_active = x),
+        Event::Pause(who, x) => {
+            on(w, who, &mut |g| g.state = if x { GuestState::Paused } else { GuestState::Running });
+        }
+        Event::Admin(who, cpu) => {
+            if w.host.guests.contains_key(&id(who)) {
+                w.admin_sets(id(who), Knob::VcpuAffinity(0), KnobValue::Cpus(CpuSet::one(cpu)));
+            }
+        }
+        Event::Refuse(who, x) => {
+            w.refuse.clear();
+            if x {
+                w.refuse.insert((id(who), Knob::VcpuAffinity(0)));
+                w.refuse.insert((id(who), Knob::CpuShares));
+            }
+        }
+        Event::Crash => w.crash(),
+        Event::DieAfter(n) => w.die_after = Some(n),
+        Event::Cpus(n) => w.host.topology = Arc::new(Topology::flat(n)),
+        Event::Mode(mode) => {
+            w.config.mode = mode;
+            w.command(Command::SetMode(mode));
+        }
+        Event::Restore(who) => w.restore(who.map(id)),
+        Event::PauseControl(true) => drop(w.command(Command::Pause)),
+        Event::PauseControl(false) => drop(w.command(Command::Resume)),
+        Event::RevertLast => w.revert_last(),
+        Event::Gap(ms) => w.host.run_ms(ms),
+    }
+    if seen {
+        w.seconds(1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_that_happens_breaks_a_rule(
+        events in proptest::collection::vec(event(), 5..40),
+        seed in 1..1_000u64,
+        domain in prop_oneof![Just(PriorityDomain::CgroupV1), Just(PriorityDomain::CgroupV2), Just(PriorityDomain::Nice)],
+    ) {
+        let mut w = World::new(2, domain, Mode::Enforce, seed);
+        w.guest(NAMES[0], Load::Writer, 2, 2048);
+        w.guest(NAMES[1], Load::Burner, 2, 1024);
+        w.guest(NAMES[2], Load::Burner, 2, 1024);
+        w.seconds(5);
+        for e in events {
+            happen(&mut w, e);
+        }
+        // Everybody reachable again, nothing refused: restore must bring every knob back that the admin did not take.
+        w.die_after = None;
+        w.refuse.clear();
+        for g in w.host.guests.values_mut() {
+            (g.unresponsive, g.job_active) = (false, false);
+        }
+        w.seconds(40);
+        w.command(Command::Pause);
+        w.restore(None);
+        w.seconds(12);
+        prop_assert!(w.lint.violations.is_empty(), "{}\n{}", w.lint.violations.join("\n"), w.story());
+        prop_assert!(w.at_originals(), "{}\n{}", w.differences(), w.story());
+        prop_assert!(w.lint.originals.is_empty(), "{:?}", w.lint.originals);
+    }
+}

@@ -12,7 +12,7 @@ use trimtab_tests::testbed::proc;
 use trimtab_tests::{Daemon, Guest, GuestSpec, Host, Options, Testbed, live};
 use trimtabd::actuators::{Actuate, Actuator};
 use trimtabd::libvirt::{
-    Bus, GuestRef, GuestStats, Hypervisor, LibvirtConfig, LibvirtDbus, LibvirtError, LibvirtEvent, metadata,
+    GuestRef, GuestStats, Hypervisor, LibvirtConfig, LibvirtDbus, LibvirtError, LibvirtEvent, metadata,
 };
 
 /// Patience with things that have to happen; a loaded machine is slow.
@@ -29,7 +29,7 @@ fn guests(tb: &Testbed, names: &[&str]) -> Vec<Guest> {
 
 fn config(host: &Host) -> LibvirtConfig {
     LibvirtConfig {
-        bus: Bus::Address(host.bus_address()),
+        bus: host.bus_address().parse().unwrap(),
         probe_every: Duration::from_secs(1),
         ..LibvirtConfig::default()
     }

@@ -1,9 +1,20 @@
-//! Noise, CPU and network family: the list of its kernels. One file a kernel; shared pieces beside them.
+//! Noise, CPU and network family: what virtualisation and placement do that the classic benchmarks average away.
 
-use crate::registry::Entry;
+mod cpu;
+mod detour;
+mod net_matrix;
+mod per_rank;
+mod quantum;
+
+use crate::registry::{Entry, entry};
 
 /// The kernels of this family, in the order of `list`.
 #[must_use]
 pub fn entries() -> Vec<Entry> {
-    Vec::new()
+    vec![
+        entry::<quantum::FixedQuantum>(),
+        entry::<detour::Detour>(),
+        entry::<cpu::Cpu>(),
+        entry::<net_matrix::NetMatrix>(),
+    ]
 }

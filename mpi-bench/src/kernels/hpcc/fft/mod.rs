@@ -6,6 +6,7 @@
 
 mod bcnrand;
 mod plan;
+mod tiles;
 
 use rustfft::num_complex::Complex64;
 

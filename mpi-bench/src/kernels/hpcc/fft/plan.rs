@@ -2,7 +2,8 @@
 //!
 //! n = n1 n2 points x[j], j = j1 n2 + j2, lie in blocks over the ranks, and so does the result X[k], k = k2 n1 + k1:
 //! columns of the n1 x n2 matrix are transformed over j1, multiplied by w^(j2 k1), then rows over j2. Between ranks the
-//! matrix is transposed by three MPI_Alltoall. On one rank those vanish, and two passes over memory remain.
+//! matrix is transposed by three MPI_Alltoall. On one rank those vanish, and two passes over memory remain, from one array
+//! into the other and back.
 //! The short transforms are rustfft's; factors w^e come from two tables of about sqrt(n) entries, never n.
 
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use mpi::traits::CommunicatorCollectives;
 use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
-use crate::memory::{as_reals, as_reals_mut};
+use super::tiles::{Shape, gather, scatter};
+use crate::memory::{Array, as_reals, as_reals_mut};
 use crate::team::Team;
 
 /// Columns gathered at a time: two cache lines of each row, and the buffer stays in the second-level cache.
@@ -62,13 +64,13 @@ impl Plan {
         self.n1 * self.n2 / self.ranks
     }
 
-    /// Transforms `data` (this rank's block) into natural order; the result is in `data`, `work` is lost.
-    pub(super) fn forward(&mut self, team: &Team, data: &mut [Complex64], work: &mut [Complex64]) {
+    /// Transforms `data` (this rank's block) into natural order; the result is in `data`, `work` is lost. The two arrays may
+    /// change places.
+    pub(super) fn forward(&mut self, team: &Team, data: &mut Array<Complex64>, work: &mut Array<Complex64>) {
         let (m1, m2) = (self.n1 / self.ranks, self.n2 / self.ranks);
         if self.ranks == 1 {
-            self.transform_columns(data, 0);
-            self.transform_rows(data, work);
-            data.copy_from_slice(work);
+            self.transform_columns(data, work, 0);
+            self.transform_rows(work, data);
             return;
         }
         for (j1, row) in data.chunks_exact(self.n2).enumerate() {
@@ -77,60 +79,50 @@ impl Plan {
             }
         }
         team.comm().all_to_all_into(as_reals(work), as_reals_mut(data));
-        self.transform_columns(data, self.rank * m2);
-        team.comm().all_to_all_into(as_reals(data), as_reals_mut(work));
-        self.transform_rows(work, data);
-        team.comm().all_to_all_into(as_reals(data), as_reals_mut(work));
-        for (from, block) in work.chunks_exact(m1 * m2).enumerate() {
+        self.transform_columns(data, work, self.rank * m2);
+        team.comm().all_to_all_into(as_reals(work), as_reals_mut(data));
+        self.transform_rows(data, work);
+        team.comm().all_to_all_into(as_reals(work), as_reals_mut(data));
+        for (from, block) in data.chunks_exact(m1 * m2).enumerate() {
             for (k2, segment) in block.chunks_exact(m1).enumerate() {
-                data[k2 * self.n1 + from * m1..][..m1].copy_from_slice(segment);
+                work[k2 * self.n1 + from * m1..][..m1].copy_from_slice(segment);
             }
         }
+        std::mem::swap(data, work);
     }
 
-    /// Columns of the n1 x m2 matrix in place: transform over j1, then the factors w^(j2 k1). Column 0 is j2 = `first`.
-    fn transform_columns(&mut self, matrix: &mut [Complex64], first: usize) {
+    /// Columns of the n1 x m2 matrix: transform over j1, then the factors w^(j2 k1). Column 0 is j2 = `first`.
+    fn transform_columns(&mut self, from: &[Complex64], to: &mut [Complex64], first: usize) {
         let m2 = self.n2 / self.ranks;
-        let stride = self.n1 + PAD;
+        let pitch = self.n1 + PAD;
         let mut factors = Factors::new(self.n1);
         for left in (0..m2).step_by(WIDTH) {
-            let width = WIDTH.min(m2 - left);
-            for (j1, row) in matrix.chunks_exact(m2).enumerate() {
-                for (column, &value) in row[left..left + width].iter().enumerate() {
-                    self.buffer[column * stride + j1] = value;
-                }
-            }
-            for column in 0..width {
-                let values = &mut self.buffer[column * stride..][..self.n1];
+            let shape = Shape { rows: self.n1, width: WIDTH.min(m2 - left), stride: m2 };
+            gather(&from[left..], shape, &mut self.buffer, pitch);
+            for column in 0..shape.width {
+                let values = &mut self.buffer[column * pitch..][..self.n1];
                 self.columns.process_with_scratch(values, &mut self.scratch);
                 factors.multiply(values, &self.roots, first + left + column);
             }
-            for (k1, row) in matrix.chunks_exact_mut(m2).enumerate() {
-                for (column, value) in row[left..left + width].iter_mut().enumerate() {
-                    *value = self.buffer[column * stride + k1];
-                }
-            }
+            scatter(&self.buffer, pitch, &mut to[left..], shape);
         }
     }
 
     /// Rows over j2: `from` holds for each rank s its columns of our rows, [s][k1][j2]; `to` gets [k2][k1].
     fn transform_rows(&mut self, from: &[Complex64], to: &mut [Complex64]) {
         let (m1, m2) = (self.n1 / self.ranks, self.n2 / self.ranks);
-        let stride = self.n2 + PAD;
+        let pitch = self.n2 + PAD;
         for top in (0..m1).step_by(WIDTH) {
             let height = WIDTH.min(m1 - top);
             for row in 0..height {
-                let values = &mut self.buffer[row * stride..][..self.n2];
+                let values = &mut self.buffer[row * pitch..][..self.n2];
                 for (s, segment) in values.chunks_exact_mut(m2).enumerate() {
                     segment.copy_from_slice(&from[(s * m1 + top + row) * m2..][..m2]);
                 }
                 self.rows.process_with_scratch(values, &mut self.scratch);
             }
-            for (k2, out) in to.chunks_exact_mut(m1).enumerate() {
-                for (row, value) in out[top..top + height].iter_mut().enumerate() {
-                    *value = self.buffer[row * stride + k2];
-                }
-            }
+            let shape = Shape { rows: self.n2, width: height, stride: m1 };
+            scatter(&self.buffer, pitch, &mut to[top..], shape);
         }
     }
 }
@@ -182,6 +174,31 @@ impl Factors {
         for (at, factor) in self.inner.iter_mut().enumerate() {
             *factor = roots.power(j2 * at);
         }
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            // SAFETY: the CPU has both features.
+            return unsafe { self.multiply_avx512(values) };
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the CPU has both features.
+            return unsafe { self.multiply_avx2(values) };
+        }
+        self.multiply_plain(values);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+    fn multiply_avx512(&self, values: &mut [Complex64]) {
+        self.multiply_plain(values);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn multiply_avx2(&self, values: &mut [Complex64]) {
+        self.multiply_plain(values);
+    }
+
+    #[inline(always)]
+    fn multiply_plain(&self, values: &mut [Complex64]) {
         for (block, outer) in values.chunks_mut(INNER).zip(&self.outer) {
             for (value, inner) in block.iter_mut().zip(&self.inner) {
                 *value *= outer * inner;

@@ -49,8 +49,9 @@ fn dist(args: &Args) -> Result<PathBuf> {
 
     let deb = out.join(format!("trimtab_{}_{arch}.deb", control::VERSION));
     let mut build = Command::new("dpkg-deb");
-    // xz: the one compression that every dpkg in question reads.
-    build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&stage).arg(&deb);
+    // xz: the one good compression that every dpkg in question reads.
+    let compression = if args.dev { "-Znone" } else { "-Zxz" };
+    build.args(["--root-owner-group", compression, "--build"]).arg(&stage).arg(&deb);
     cmd::output(build.env("SOURCE_DATE_EPOCH", epoch))?;
     fs::remove_dir_all(&stage).with_context(|| format!("cannot clear {}", stage.display()))?;
     Ok(deb)

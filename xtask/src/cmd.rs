@@ -4,8 +4,8 @@
 //! back. May not: interpret what a program prints.
 
 use anyhow::{Context, Result, bail};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// What a captured program said.
@@ -74,12 +74,6 @@ pub(crate) fn shown_ok(command: &mut Command) -> Result<()> {
 pub(crate) fn become_program(command: &mut Command) -> anyhow::Error {
     let text = line(command);
     anyhow::Error::new(command.exec()).context(format!("cannot run {text}"))
-}
-
-/// Exit code that passes a child's on: its own, or 128 + the signal that ended it.
-pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(1));
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
 /// Whether this process is root.
@@ -169,6 +163,7 @@ impl Drop for SignalGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     // One test: which child gets our signals is one variable of the process.
     #[test]

@@ -3,6 +3,7 @@
 //! Each gets its own build directory: the bindings are made from the library's headers. May not: install anything.
 
 use crate::workspace;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// An MPI library as Debian installs it beside others.
@@ -34,13 +35,24 @@ impl Library {
         Err(format!("{} not in PATH; `cargo xtask setup mpi` installs it", absent.join(" and ")))
     }
 
+    /// Its launcher.
+    pub(crate) fn launcher(&self) -> &'static str {
+        self.launcher
+    }
+
+    /// Where what is built with it lies.
+    pub(crate) fn target_dir(&self) -> PathBuf {
+        workspace::target_dir().join(self.dir)
+    }
+
     /// Build with it; the build remembers the launcher that goes with it.
     pub(crate) fn apply(&self, command: &mut Command) {
-        command
-            .env("MPICC", self.compiler)
-            .env("CARGO_TARGET_DIR", workspace::target_dir().join(self.dir))
-            // Ignored by the other library; Open MPI refuses to start as root without.
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        command.env("MPICC", self.compiler).env("CARGO_TARGET_DIR", self.target_dir());
+        self.as_root(command);
+    }
+
+    /// Let it start as root: Open MPI refuses otherwise, the other one does not look.
+    pub(crate) fn as_root(&self, command: &mut Command) {
+        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     }
 }

@@ -1,0 +1,215 @@
+//! `cargo xtask bench hpcc`: the distribution's HPC Challenge and trimtab-bench in alternation, ratio per metric.
+//!
+//! Both read the same hpccinf.txt, run under the same launcher with the same ranks and binding, and write the same summary
+//! section, so that one reader serves both. Which one goes first changes from pair to pair, because a machine drifts; a
+//! ratio is taken within a pair, and its median counts. A figure that trimtab-bench could not verify is absent from its
+//! summary and fails its row. May not: take a figure of the original from anywhere but the run beside it.
+
+use super::rows::{Better, Row, Sample};
+use crate::{cmd, mpi, workspace};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Ranks, and what the numbers were promised for.
+const RANKS: u32 = 2;
+const N: u32 = 8000;
+/// The best of these counts, for each of both.
+const NBS: [u32; 3] = [128, 192, 256];
+
+/// Metric of the summary section, whether more is better, and the least ratio promised (absent: only reported).
+const METRICS: [(&str, Better, Option<f64>); 18] = [
+    ("HPL_Tflops", Better::More, Some(1.05)),
+    ("SingleDGEMM_Gflops", Better::More, Some(1.05)),
+    ("StarDGEMM_Gflops", Better::More, Some(1.05)),
+    ("SingleSTREAM_Triad", Better::More, Some(0.98)),
+    ("StarSTREAM_Triad", Better::More, Some(0.98)),
+    ("SingleSTREAM_tuned_Triad", Better::More, Some(1.25)),
+    ("StarSTREAM_tuned_Triad", Better::More, Some(1.25)),
+    ("PTRANS_GBs", Better::More, Some(1.5)),
+    ("SingleRandomAccess_GUPs", Better::More, Some(1.3)),
+    ("StarRandomAccess_GUPs", Better::More, None),
+    ("MPIRandomAccess_GUPs", Better::More, Some(2.0)),
+    ("SingleFFT_Gflops", Better::More, Some(2.5)),
+    ("StarFFT_Gflops", Better::More, None),
+    ("MPIFFT_Gflops", Better::More, Some(1.3)),
+    // At most 1.05 times the original's latency.
+    ("AvgPingPongLatency_usec", Better::Less, Some(1.0 / 1.05)),
+    ("RandomlyOrderedRingLatency_usec", Better::Less, Some(1.0 / 1.05)),
+    ("AvgPingPongBandwidth_GBytes", Better::More, Some(0.97)),
+    ("RandomlyOrderedRingBandwidth_GBytes", Better::More, Some(0.97)),
+];
+
+/// Run `pairs` pairs and print the table. The rows as JSON values, and whether every bound is met.
+pub(super) fn run(pairs: u32) -> Result<(Vec<Value>, bool)> {
+    let library = &mpi::LIBRARIES[0];
+    println!("Building trimtab-bench");
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--locked", "-p", "trimtab-bench"]);
+    library.apply(&mut build);
+    cmd::shown_ok(&mut build)?;
+    let ours = library.target_dir().join("release/trimtab-bench");
+    let dir = workspace::target_dir().join("bench-hpcc");
+    let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+    for pair in 0..pairs {
+        println!("Pair {} of {pairs}: N={N}, NB={NBS:?}, {RANKS} ranks bound to cores", pair + 1);
+        let theirs_dir = fresh(&dir.join(format!("original-{pair}")))?;
+        let ours_dir = fresh(&dir.join(format!("trimtab-{pair}")))?;
+        let (original, tuned) = if pair % 2 == 0 {
+            let original = original(library, &theirs_dir)?;
+            (original, trimtab(library, &ours, &ours_dir)?)
+        } else {
+            let tuned = trimtab(library, &ours, &ours_dir)?;
+            (original(library, &theirs_dir)?, tuned)
+        };
+        for (name, _, _) in METRICS {
+            let base = name.replace("_tuned", "");
+            let sample = Sample { original: original.get(&base).copied(), ours: tuned.get(name).copied() };
+            samples.entry(name).or_default().push(sample);
+        }
+    }
+    let rows: Vec<Row> = METRICS
+        .iter()
+        .map(|(name, better, bound)| {
+            Row::new(name, *better, *bound, samples.get(name).map_or(&[], Vec::as_slice))
+        })
+        .collect();
+    println!("{}", Row::heading());
+    rows.iter().for_each(|row| println!("{row}"));
+    Ok((rows.iter().map(Row::json).collect(), rows.iter().all(|row| row.pass)))
+}
+
+fn fresh(dir: &Path) -> Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let file = dir.join("hpccinf.txt");
+    fs::write(&file, input()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(dir.to_path_buf())
+}
+
+/// The launcher in that directory, with the same ranks and binding for both programs.
+fn launcher(library: &mpi::Library, dir: &Path) -> Command {
+    let mut command = Command::new(library.launcher());
+    library.as_root(&mut command);
+    command
+        .current_dir(dir)
+        .args(["-n", &RANKS.to_string(), "--bind-to", "core"])
+        // One thread a rank, as the original is meant to be run; and nothing that forces OpenBLAS to old kernels.
+        .env("OPENBLAS_NUM_THREADS", "1")
+        .env_remove("OPENBLAS_CORETYPE");
+    command
+}
+
+fn original(library: &mpi::Library, dir: &Path) -> Result<BTreeMap<String, f64>> {
+    finish(launcher(library, dir).arg("hpcc"))?;
+    summary(&dir.join("hpccoutf.txt"))
+}
+
+fn trimtab(library: &mpi::Library, program: &Path, dir: &Path) -> Result<BTreeMap<String, f64>> {
+    finish(launcher(library, dir).arg(program).args(["suite", "hpcc", "--json", "results.json"]))?;
+    let mut figures = summary(&dir.join("hpccoutf.txt"))?;
+    figures.extend(tuned_stream(&dir.join("results.json"))?);
+    Ok(figures)
+}
+
+fn finish(command: &mut Command) -> Result<()> {
+    let line = cmd::line(command);
+    let said = cmd::capture(command)?;
+    if !said.ok {
+        bail!("{line} failed:\n{}{}", said.out, said.err);
+    }
+    Ok(())
+}
+
+/// `Key=value` lines of the summary section.
+fn summary(file: &Path) -> Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let figures = parse_summary(&text);
+    if figures.get("Success") != Some(&1.0) {
+        bail!("{} does not report success", file.display());
+    }
+    Ok(figures)
+}
+
+fn parse_summary(text: &str) -> BTreeMap<String, f64> {
+    let begin = text.rfind("Begin of Summary section.").unwrap_or(text.len());
+    let lines = text[begin..].lines().take_while(|line| !line.starts_with("End of Summary"));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.filter_map(|(key, value)| Some((key.trim().to_owned(), value.trim().parse().ok()?))).collect()
+}
+
+/// The tuned STREAM has no key in the original's summary; its triads come from the JSON.
+fn tuned_stream(file: &Path) -> Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let document: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    Ok(parse_tuned(&document))
+}
+
+fn parse_tuned(document: &Value) -> BTreeMap<String, f64> {
+    let rows = document["results"].as_array().map_or(&[][..], Vec::as_slice);
+    let triads = rows.iter().filter(|row| row["name"] == "stream-tuned" && row["metric"] == "triad");
+    let key = |row: &Value| match row["variant"].as_str() {
+        Some("single") => Some("SingleSTREAM_tuned_Triad"),
+        Some("star") => Some("StarSTREAM_tuned_Triad"),
+        _ => None,
+    };
+    let verified = triads.filter(|row| row["verified"] == true);
+    verified.filter_map(|row| Some((key(row)?.to_owned(), row["value"].as_f64()?))).collect()
+}
+
+/// The original's input file: every line is read by its place.
+fn input() -> String {
+    let nbs = NBS.map(|nb| nb.to_string()).join(" ");
+    format!(
+        "HPLinpack benchmark input file\nwritten by cargo xtask bench hpcc\nHPL.out output file name (if any)\n\
+         8 device out\n1 # of problems sizes (N)\n{N} Ns\n{} # of NBs\n{nbs} NBs\n0 PMAP process mapping (row-major)\n\
+         1 # of process grids (P x Q)\n1 Ps\n{RANKS} Qs\n16.0 threshold\n1 # of panel fact\n2 PFACTs (right)\n\
+         1 # of recursive stopping criterium\n4 NBMINs\n1 # of panels in recursion\n2 NDIVs\n\
+         1 # of recursive panel fact.\n1 RFACTs (Crout)\n1 # of broadcast\n1 BCASTs (1rM)\n1 # of lookahead depth\n\
+         1 DEPTHs\n2 SWAP (mix)\n64 swapping threshold\n0 L1 in transposed form\n0 U in transposed form\n\
+         1 Equilibration\n8 memory alignment in double\n##### separator #####\n\
+         0 Number of additional problem sizes for PTRANS\n1200 values of N\n\
+         0 number of additional blocking sizes for PTRANS\n40 values of NB\n",
+        NBS.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_summary_of_an_appended_file_counts() {
+        let text = "Begin of Summary section.\nHPL_Tflops=0.1\nSuccess=1\nEnd of Summary section.\nN=3\n\
+                    Begin of Summary section.\nLANG=C\nHPL_Tflops=0.2\nSuccess=1\nEnd of Summary section.\nM=4\n";
+        let figures = parse_summary(text);
+        assert_eq!(figures.get("HPL_Tflops"), Some(&0.2));
+        assert_eq!(figures.len(), 2);
+    }
+
+    #[test]
+    fn only_a_verified_tuned_stream_counts() {
+        let row = |variant: &str, verified: bool| serde_json::json!({"name": "stream-tuned", "variant": variant, "metric": "triad", "value": 50.0, "verified": verified});
+        let document = serde_json::json!({"results": [row("star", true), row("single", false)]});
+        assert_eq!(parse_tuned(&document).keys().collect::<Vec<_>>(), ["StarSTREAM_tuned_Triad"]);
+    }
+
+    #[test]
+    fn the_input_has_its_values_in_their_places() {
+        let text = input();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 36);
+        assert!(
+            lines[5].starts_with("8000 ")
+                && lines[7].starts_with("128 192 256 ")
+                && lines[11].starts_with("2 ")
+        );
+        assert!(lines[31].starts_with('#'));
+    }
+}

@@ -54,7 +54,10 @@ fn polkit_rule() -> AuthConfig {
 fn program(w: &World) -> PathBuf {
     let copy = w.bus.dir().join("trimtabctl");
     if !copy.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_trimtabctl"), &copy).unwrap();
+        // Not fs::copy: a process that another test forks in that moment would hold the file open for writing, and
+        // nobody could execute it.
+        let cp = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_trimtabctl")).arg(&copy).status();
+        assert!(cp.unwrap().success());
     }
     copy
 }

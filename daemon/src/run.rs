@@ -103,6 +103,8 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
         let (now, wall) = (clock.now(), Clock::wall());
         let work = match event {
             Event::Tick => {
+                // With the time in front of it: `cargo xtask bench loop` measures the rhythm from these lines.
+                tracing::trace!(target: "trimtabd::tick", tick = control.tick() + 1, "tick");
                 let work = control.on_tick(now, wall, parts.store.health().to_string());
                 arm_deadline(control.tick(), parts.interval, &answers);
                 work
@@ -125,7 +127,10 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
                 reload(&mut control, &parts, &clock, reply);
                 continue;
             }
-            ready |= matches!(item, Work::Alive) && tell_alive(ready);
+            if matches!(item, Work::Alive) {
+                tracing::trace!(target: "trimtabd::tick", tick = control.tick(), "observed");
+                ready |= tell_alive(ready);
+            }
             start(item, &parts, &answers);
         }
     }

@@ -202,7 +202,7 @@ fn start<H: Hypervisor>(work: Work, parts: &Parts<H>, answers: &mpsc::UnboundedS
             ask(Box::pin(async move { Event::Metadata(id, h.metadata(id).await) }));
         }
         Work::AskGuest(id, _, Ask::Job) => {
-            ask(Box::pin(async move { Event::Job(id, h.job_active(id).await) }))
+            ask(Box::pin(async move { Event::Job(id, h.job_active(id).await) }));
         }
         Work::Perform(batch) => {
             if parts.batches.send(batch).is_err() {

@@ -8,7 +8,7 @@
 //! mirror is written before the journal, so it is right unless a later run did without it (its number is then lower).
 
 use crate::error::StoreError;
-use crate::rows::{DecisionRow, OriginalRow};
+use crate::rows::{DecisionRow, OriginalRow, checksum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,7 +62,7 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// The mirror of `journal` in `dir` and what an earlier run left in it, if that is readable and belongs to this journal.
+    /// The mirror of `journal` in `dir` and what an earlier run left in it, if that is readable.
     pub(crate) fn open(dir: Option<&Path>, journal: &Path) -> (Self, Option<Content>) {
         let mut mirror = Self {
             file: dir.map(|dir| dir.join(FILE)),
@@ -74,29 +74,15 @@ impl Mirror {
             problem: None,
         };
         let Some(file) = mirror.file.clone() else { return (mirror, None) };
-        let content = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice::<Content>(&bytes).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (mirror, None),
-            Err(error) => Err(error.to_string()),
-        };
-        match content {
-            Ok(content) if content.journal != mirror.journal => {
-                // Another daemon's: leave it to it, do without.
-                mirror.file = None;
-                let whose = content.journal.display();
-                mirror.problem = Some(format!("{} belongs to {whose}, not used", file.display()));
-                (mirror, None)
-            }
-            Ok(content) if content.format == FORMAT => (mirror, Some(content)),
-            Ok(content) => {
-                tracing::warn!(file = %file.display(), format = content.format, "mirror of another format, not read");
-                (mirror, None)
-            }
-            Err(error) => {
-                tracing::warn!(file = %file.display(), error, "mirror not readable, the journal's originals are used");
-                (mirror, None)
-            }
+        let mut left = read(&file);
+        if left.as_ref().is_some_and(|left| left.journal != mirror.journal) {
+            // That of another journal, whose daemon may still need it.
+            let sum = checksum([&*journal.to_string_lossy()]);
+            let own = file.with_file_name(format!("originals-{sum:016x}.json"));
+            left = read(&own).filter(|left| left.journal == mirror.journal);
+            mirror.file = Some(own);
         }
+        (mirror, left)
     }
 
     /// The file, while it can be relied on.
@@ -137,6 +123,26 @@ impl Mirror {
                 self.problem = Some(line);
                 false
             }
+        }
+    }
+}
+
+/// What is in the file. One that cannot be read counts as absent: the journal's copy is used then.
+fn read(file: &Path) -> Option<Content> {
+    let content = match fs::read(file) {
+        Ok(bytes) => serde_json::from_slice::<Content>(&bytes).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+    };
+    match content {
+        Ok(content) if content.format == FORMAT => Some(content),
+        Ok(content) => {
+            tracing::warn!(file = %file.display(), format = content.format, "mirror of another format, not read");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(file = %file.display(), error, "mirror not readable, the journal's originals are used");
+            None
         }
     }
 }

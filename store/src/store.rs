@@ -111,7 +111,7 @@ impl Store {
             pending: open.into_values().collect(),
             lessons: known.lessons,
             last_decision: mirror.last_decision,
-            said: opened.moved.iter().chain(&mirror.problem).cloned().collect(),
+            said: opened.moved.iter().cloned().collect(),
         };
         mirror.write();
 

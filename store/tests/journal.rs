@@ -119,6 +119,81 @@ fn the_mirror_wins_unless_a_later_run_did_without_it() {
 }
 
 #[test]
+fn two_journals_share_a_runtime_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = options(&dir);
+    let second = Options { state_dir: dir.path().join("other"), ..first.clone() };
+    for (n, options) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let (store, loaded) = Store::open(options.clone()).unwrap();
+        assert_eq!(loaded.originals.len(), n / 2, "each finds its own");
+        store.save_originals_now(vec![original(n as u32, "cpu.shares")]).unwrap();
+    }
+    let files = std::fs::read_dir(first.runtime_dir.unwrap()).unwrap().count();
+    assert_eq!(files, 2);
+}
+
+#[test]
+fn rows_grow_old_but_the_newest_decisions_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(Options { samples_days: 1, decisions_days: 1, ..options(&dir) }).unwrap();
+    store.samples((0..100).map(|n| sample(n, 1)));
+    for id in 1..=300 {
+        store.record(decision(id, if id == 7 { "pending" } else { "kept" }));
+    }
+    store.flush().unwrap();
+    drop(store); // the next start looks after the file at once
+    let (store, _) = Store::open(Options { samples_days: 1, decisions_days: 1, ..options(&dir) }).unwrap();
+    let left = || {
+        store.flush().unwrap();
+        let guest = sample(0, 1).guest;
+        let samples = store.read_now(move |reader| reader.samples(&guest, 0, 1000)).unwrap().len();
+        (samples, store.read_now(|reader| reader.decisions(&DecisionFilter::default())).unwrap())
+    };
+    // Each look takes a bounded bite.
+    for _ in 0..500 {
+        store.samples((0..5000).map(|n| sample(n, 2)));
+        let (samples, decisions) = left();
+        if samples == 0 && decisions.len() <= 101 {
+            let ids: Vec<_> = decisions.iter().map(|row| row.id).collect();
+            assert_eq!((ids.len(), ids[0], ids[99], ids[100]), (101, 300, 201, 7), "{ids:?}");
+            return;
+        }
+    }
+    panic!("{} samples, {} decisions", left().0, left().1.len());
+}
+
+#[test]
+fn a_reader_that_never_ends_costs_samples_but_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(options(&dir)).unwrap();
+    store.record(decision(1, "kept"));
+    store.flush().unwrap();
+    let reader = rusqlite::Connection::open(dir.path().join("state/journal.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM decisions").unwrap();
+    let log = || std::fs::metadata(dir.path().join("state/journal.db-wal")).unwrap().len();
+    for id in 2..400 {
+        store.samples((0..2000).map(|guest| sample(id * 5000, guest)));
+        store.flush().unwrap();
+        if store.health().lost.samples > 0 {
+            break;
+        }
+    }
+    let size = log();
+    assert!(
+        store.health().lost.samples > 0 && (4 << 20..6 << 20).contains(&size),
+        "{size} {}",
+        store.health()
+    );
+    assert!(store.health().to_string().contains("another program reads the journal"), "{}", store.health());
+    reader.execute_batch("COMMIT").unwrap();
+    let lost = store.health().lost;
+    store.samples([sample(1_000_000_000, 1)]);
+    store.flush().unwrap();
+    assert_eq!(store.health().lost, lost);
+    assert!(log() < 2 << 20, "{}", log());
+}
+
+#[test]
 fn a_second_store_is_refused_by_name_and_pid() {
     let dir = tempfile::tempdir().unwrap();
     let first = Store::open(options(&dir)).unwrap();

@@ -24,7 +24,7 @@ pub struct Start {
     pub config: String,
     /// State directory, a path that the host sees; one of its own, kept between starts, by default.
     pub state_dir: Option<PathBuf>,
-    /// Log filter (`RUST_LOG`).
+    /// Log filter (`TRIMTAB_LOG`).
     pub log: String,
     /// Further environment.
     pub env: Vec<(String, String)>,
@@ -127,7 +127,7 @@ pub fn command(host: &Host, start: &Start) -> Result<Command> {
     if let Some(mode) = &start.mode {
         command.args(["--mode", mode]);
     }
-    command.env("RUST_LOG", &start.log).env("NO_COLOR", "1").envs(start.env.iter().cloned());
+    command.env("TRIMTAB_LOG", &start.log).env("NO_COLOR", "1").envs(start.env.iter().cloned());
     Ok(command)
 }
 

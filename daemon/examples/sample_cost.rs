@@ -162,6 +162,7 @@ impl World {
         }
         let t3 = cpu_ns();
         for (&id, guest) in &mut sample.guests {
+            guest.stats_at = Some(sample.at);
             self.libvirt_says(id, guest, tick, &all_cpus);
         }
         let t4 = cpu_ns();
@@ -186,7 +187,6 @@ impl World {
     fn libvirt_says(&self, id: GuestId, guest: &mut GuestSample, tick: u32, all_cpus: &CpuSet) {
         guest.name = id.to_string();
         guest.vcpus = self.vcpus;
-        guest.stats_fresh = true;
         let written = u64::from(tick) * 100;
         guest.blocks = vec![BlockSample {
             name: "vda".to_owned(),

@@ -14,7 +14,7 @@ use trimtab_policy::topology::{CpuSet, Topology};
 
 const NAMES: [&str; 5] = ["anna", "bert", "cleo", "dora", "emil"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Run(u32),
     Start { who: usize, load: Load, vcpus: u32, weight: u32, excluded: bool, no_pins: bool },
@@ -127,7 +127,7 @@ fn happen(w: &mut World, event: Event) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
     #[test]
     fn nothing_that_happens_breaks_a_rule(
         events in proptest::collection::vec(event(), 5..40),

@@ -91,7 +91,8 @@ fn level_at_capacity(claims: &[Claim], members: &[usize], got: &[Option<f64>], c
             None => {}
         }
     }
-    if open.iter().map(|(_, c)| c.demand).sum::<f64>() <= left + 1e-12 {
+    // Nobody undecided: this set says nothing more, however rounding left it.
+    if open.is_empty() || open.iter().map(|(_, c)| c.demand).sum::<f64>() <= left + 1e-12 {
         return None;
     }
     open.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -157,6 +158,13 @@ mod tests {
         assert_eq!(rounded(&isolated), [0.5, 0.5, 1.0]);
         let one_sided = [claim(&[1], 2.0, 1.0), claim(&[0, 1], 2.0, 1.0), claim(&[0], 0.8, 1.0)];
         assert_eq!(rounded(&one_sided), [0.667, 0.667, 0.667]);
+    }
+
+    #[test]
+    fn weightless_claims_and_rounding_end() {
+        let claims = [claim(&[0], 0.1, 0.0), claim(&[0], 0.7, 0.3), claim(&[0], 0.9, 0.1), claim(&[0, 1], 3.0, 0.7)];
+        let got = fill(&claims);
+        assert!(got.iter().all(|x| x.is_finite()), "{got:?}");
     }
 
     #[test]

@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn weightless_claims_and_rounding_end() {
-        let claims = [claim(&[0], 0.1, 0.0), claim(&[0], 0.7, 0.3), claim(&[0], 0.9, 0.1), claim(&[0, 1], 3.0, 0.7)];
+        let claims =
+            [claim(&[0], 0.1, 0.0), claim(&[0], 0.7, 0.3), claim(&[0], 0.9, 0.1), claim(&[0, 1], 3.0, 0.7)];
         let got = fill(&claims);
         assert!(got.iter().all(|x| x.is_finite()), "{got:?}");
     }

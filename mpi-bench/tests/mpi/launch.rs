@@ -8,11 +8,16 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_trimtab-bench");
 
+/// Whether the launcher is MPICH's (Hydra), by the name that build.rs found.
+pub(crate) fn is_mpich() -> bool {
+    env!("TRIMTAB_MPIRUN").contains("mpich")
+}
+
 /// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
 pub(crate) fn mpirun(ranks: u32) -> Command {
     let mut command = Command::new(env!("TRIMTAB_MPIRUN"));
     command.args(["-n", &ranks.to_string()]);
-    if !env!("TRIMTAB_MPIRUN").contains("mpich") {
+    if !is_mpich() {
         command.arg("--oversubscribe");
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         // More ranks than cores: yield while waiting, or every message costs a scheduler tick.

@@ -111,8 +111,8 @@ fn a_signal_and_a_killed_rank_end_the_job() {
         assert!(killed.success());
         let begin = Instant::now();
         let status = child.wait().expect("ends");
-        // Hydra ends with 0 when it was told to stop by Ctrl-C itself, whatever the ranks' codes are.
-        assert!(!status.success() || is_mpich() && signal == "-INT");
+        // Hydra may end with 0 when it was itself told to stop, whatever the codes of the ranks are.
+        assert!(!status.success() || is_mpich(), "{signal}");
         assert!(begin.elapsed() < Duration::from_secs(20), "{signal}");
     }
     let mut child = mpirun(2).args(["run", "dgemm", "--param", "n=6000"]).spawn().expect("starts");

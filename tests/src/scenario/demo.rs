@@ -54,8 +54,8 @@ pub struct Demo {
     pub arms: Vec<Arm>,
     /// Writer's MB/s under Trimtab / untouched, median of the rounds.
     pub writer_gain: f64,
-    /// Objective under Trimtab / of the oracle.
-    pub objective_vs_oracle: f64,
+    /// Objective under Trimtab / of the oracle; absent when no static configuration kept every guest at its floor.
+    pub objective_vs_oracle: Option<f64>,
     /// Every decision of every round, oldest first.
     pub decisions: Vec<DecisionResult>,
     /// The oracle's configuration.
@@ -162,10 +162,7 @@ impl Measured {
         }
         arms.push(arm("solo", 1.0, &alone));
         Ok(Demo {
-            objective_vs_oracle: self
-                .oracle
-                .as_ref()
-                .map_or(0.0, |o| objective(&tuned) / objective(&o.window)),
+            objective_vs_oracle: self.oracle.as_ref().map(|o| objective(&tuned) / objective(&o.window)),
             oracle_setting: self.oracle.as_ref().map(|o| o.setting.name()).unwrap_or_default(),
             writer_gain: median(&gains).unwrap_or(0.0),
             floor_margin: solo.floor(WEIGHTED, &tuned),

@@ -148,13 +148,16 @@ impl Setup<'_> {
         }
     }
 
-    /// The NPB class: the one given, `S` for quick, else `A`.
+    /// The NPB class: the one given, `S` for quick, the largest of about so many bytes a rank, else `A`.
     #[must_use]
     pub fn class(&self) -> char {
         match self.size {
             Size::Class(class) => class,
             Size::Quick => 'S',
-            Size::Auto | Size::Bytes(_) => 'A',
+            Size::Auto => 'A',
+            Size::Bytes(bytes) => {
+                ['C', 'B', 'A', 'W'].into_iter().find(|&class| class_bytes(class) <= bytes).unwrap_or('S')
+            }
         }
     }
 

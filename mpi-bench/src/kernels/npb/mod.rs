@@ -1,9 +1,50 @@
-//! NPB family: the list of its kernels. One file a kernel; shared pieces beside them.
+//! NAS Parallel Benchmarks: the list of the kernels and what all of them share in the registry. One file or folder a kernel;
+//! shared pieces beside them. Sizes, official values, tolerances and operation counts are those of NPB 3.4.
+//!
+//! Every kernel runs on any number of ranks, where the originals ask for a power of two (CG, IS, MG, FT): lines, rows and
+//! planes are dealt out as evenly as they go. Timed is what the original times, and no more: generation of the problem and
+//! the iteration that touches all memory stay outside.
 
-use crate::registry::Entry;
+mod class;
+mod ep;
+mod official;
+mod randlc;
+mod simd;
+
+use crate::kernel::{Facts, Family, Lap, Metric, Reading, Spec, Variant};
+use crate::registry::{Entry, entry};
+use class::Class;
 
 /// The kernels of this family, in the order of `list`.
 #[must_use]
 pub fn entries() -> Vec<Entry> {
-    Vec::new()
+    vec![entry::<ep::Ep>()]
+}
+
+const METRICS: &[Metric] = &[Metric::rate("mops", "Mop/s"), Metric::cost("time", "s")];
+
+/// The description of an NPB kernel: all ranks together, `--size` chooses the class, the figure is Mop/s.
+const fn spec(name: &'static str, summary: &'static str, source: &'static str) -> Spec {
+    Spec {
+        name,
+        family: Family::Npb,
+        summary,
+        source,
+        variants: &[Variant::Mpi],
+        min_ranks: 1,
+        metrics: METRICS,
+        params: &[],
+    }
+}
+
+/// The figures of a lap whose first number is the seconds of the slowest rank; `mop` is the original's count of operations
+/// in millions, over all ranks.
+fn readings(mop: f64, lap: &Lap) -> Vec<Reading> {
+    let seconds = lap.0[0];
+    vec![Reading::new("mops", mop / seconds), Reading::new("time", seconds)]
+}
+
+/// What a repetition needs to know, besides the number of ranks.
+fn params(class: Class) -> Facts {
+    Facts::from([("class".to_owned(), class.to_string().into())])
 }

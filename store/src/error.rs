@@ -88,7 +88,8 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) fn of(error: &rusqlite::Error) -> Self {
         /// SQLITE_IOERR_DATA and SQLITE_IOERR_CORRUPTFS: the medium says that the content is wrong.
-        const WRONG_CONTENT: [i32; 2] = [10 | (32 << 8), 10 | (33 << 8)];
+        /// SQLITE_IOERR_SHORT_READ: the file was cut; reading on would fail for ever, and in silence.
+        const WRONG_CONTENT: [i32; 3] = [10 | (32 << 8), 10 | (33 << 8), 10 | (2 << 8)];
         let rusqlite::Error::SqliteFailure(cause, _) = error else { return Self::Row };
         match cause.code {
             ErrorCode::DiskFull => Self::Full,

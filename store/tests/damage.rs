@@ -6,6 +6,7 @@ mod common;
 
 use common::{decision, original, sample};
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trimtab_store::{Loaded, Options, Reader, Store};
@@ -30,12 +31,29 @@ fn journal(dir: &Path) -> PathBuf {
     dir.join("journal.db")
 }
 
+/// Journals that were moved aside. Their logs and indexes, which go with them if SQLite left any, do not count.
 fn moved(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> =
-        names.filter(|name| name.starts_with("journal.db.corrupt-") && !name.contains("-wal")).collect();
+    let stamp =
+        |name: &str| name.strip_prefix("journal.db.corrupt-").is_some_and(|n| n.parse::<u64>().is_ok());
+    let mut names: Vec<_> = names.filter(|name| stamp(name)).collect();
     names.sort();
     names
+}
+
+/// Writes more than SQLite caches.
+fn outgrow_the_cache(store: &Store) {
+    for id in 1..=299 {
+        store.record(trimtab_store::DecisionRow { why: "x".repeat(10_000), ..decision(id, "kept") });
+    }
+    store.flush().unwrap();
+}
+
+/// Overwrites a part of a file that is in use, as a broken disk would do it: the same inode, never shorter.
+fn spoil(file: &Path, from: u64) {
+    let file = fs::File::options().write(true).open(file).unwrap();
+    let bytes = vec![0x5a; (file.metadata().unwrap().len() - from) as usize];
+    file.write_all_at(&bytes, from).unwrap();
 }
 
 /// A journal with something in every table, closed.
@@ -173,14 +191,8 @@ fn damage_in_use_is_found_and_originals_go_on() {
     let dir = tempdir();
     filled(dir.path());
     let (store, _) = Store::open(options(dir.path())).unwrap();
-    for id in 1..=299 {
-        // More than SQLite caches.
-        store.record(trimtab_store::DecisionRow { why: "x".repeat(10_000), ..decision(id, "kept") });
-    }
-    store.flush().unwrap();
-    let mut bytes = fs::read(journal(dir.path())).unwrap();
-    bytes[4096..].fill(0x5a);
-    fs::write(journal(dir.path()), bytes).unwrap(); // same inode, as a broken disk would do it
+    outgrow_the_cache(&store);
+    spoil(&journal(dir.path()), 4096);
     for id in 301..=400 {
         store.record(decision(id, "kept"));
         store.samples((0..20).map(|guest| sample(id as i64 * 1000, guest)));
@@ -201,6 +213,33 @@ fn damage_in_use_is_found_and_originals_go_on() {
     drop(store);
     let (_, loaded) = Store::open(options(dir.path())).unwrap();
     assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 400));
+}
+
+/// SQLite does not fold the log into a file that is too short for it, and leaves log and index when it closes: they must go
+/// with the damaged file, because beside the new one they would be taken for its own.
+#[test]
+fn the_log_of_a_file_cut_short_in_use_goes_with_it() {
+    let dir = tempdir();
+    filled(dir.path());
+    let (store, _) = Store::open(options(dir.path())).unwrap();
+    outgrow_the_cache(&store);
+    fs::File::options().write(true).open(journal(dir.path())).unwrap().set_len(8192).unwrap();
+    for _ in 0..50 {
+        let _ = store.read_now(|reader| reader.decisions(&Default::default()));
+        if !moved(dir.path()).is_empty() {
+            break;
+        }
+    }
+    let names = moved(dir.path());
+    assert_eq!(names.len(), 1, "{}", store.health());
+    assert!(dir.path().join(format!("{}-wal", names[0])).exists());
+    store.record(decision(302, "kept"));
+    store.flush().unwrap();
+    drop(store);
+    assert_eq!(moved(dir.path()), names, "the new one is sound");
+    let (_, loaded) = Store::open(options(dir.path())).unwrap();
+    assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 302));
+    assert_eq!(loaded.said, [""; 0]);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::units::GuestId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Least speed that is told apart from none.
+const SPEED_MIN: f64 = 0.01;
+
 /// What the objective needs to know of one active guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Party {
@@ -21,6 +24,15 @@ pub struct Party {
     pub speed: f64,
     /// CPU that it gets, in CPUs.
     pub run: f64,
+    /// CPU that its threads wait for, in CPUs.
+    pub wait: f64,
+}
+
+impl Party {
+    /// CPU that it would use alone. One that starves has no speed to scale up by: it wants what it waits for.
+    fn want(&self) -> f64 {
+        if self.speed > SPEED_MIN { self.run / self.speed } else { self.run + self.wait }
+    }
 }
 
 /// One guest's line in the score.
@@ -80,7 +92,7 @@ pub fn score(parties: Vec<Party>, capacity: f64, floor_pct: f64) -> Score {
     let terms = parties
         .into_iter()
         .map(|party| {
-            let want = (party.run / party.speed.max(0.01)).min(capacity);
+            let want = party.want().min(capacity);
             let entitled = capacity * f64::from(party.weight) / weights;
             Term { floor: floor_pct / 100.0 * want.min(entitled), want, entitled, party }
         })
@@ -116,7 +128,7 @@ mod tests {
     use super::*;
 
     fn party(n: u8, weight: u32, speed: f64, run: f64) -> Party {
-        Party { guest: GuestId([n; 16]), name: format!("g{n}"), weight, speed, run }
+        Party { guest: GuestId([n; 16]), name: format!("g{n}"), weight, speed, run, wait: 0.0 }
     }
 
     #[test]
@@ -142,5 +154,12 @@ mod tests {
         assert!((s.terms[0].floor - 0.6).abs() < 1e-12);
         assert!((s.terms[0].missing() - 0.1).abs() < 1e-12);
         assert!(s.to_string().contains("below its floor"));
+    }
+
+    #[test]
+    fn who_gets_nothing_is_below_its_floor() {
+        let starving = Party { wait: 1.0, ..party(1, 1024, 0.01, 0.0) };
+        let s = score(vec![starving, party(2, 1024, 1.0, 1.9)], 2.0, 90.0);
+        assert!((s.terms[0].want - 1.0).abs() < 1e-12 && s.terms[0].is_below(), "{s}");
     }
 }

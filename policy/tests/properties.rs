@@ -218,8 +218,8 @@ fn state() -> impl Strategy<Value = State> {
         let parties = subjects
             .values()
             .filter_map(|s| {
-                let (name, run) = (s.name.clone(), s.found.features.run);
-                Some(Party { guest: s.id, name, weight: s.weight, speed: s.found.speed?, run })
+                let (name, run, wait) = (s.name.clone(), s.found.features.run, s.found.features.wait);
+                Some(Party { guest: s.id, name, weight: s.weight, speed: s.found.speed?, run, wait })
             })
             .collect();
         let score = score(parties, all as f64, config.arbiter.floor_pct);

@@ -116,6 +116,7 @@ impl Engine {
                 weight: known.meta.weight,
                 speed,
                 run: f.features.run,
+                wait: f.features.wait,
             });
         }
         let cpus = self.topology.cpus.len();

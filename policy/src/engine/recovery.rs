@@ -138,6 +138,7 @@ impl Engine {
             left.undone,
             decision.changes.len()
         );
+        decision.outcome.push_str(&self.what_waits(decision.id));
         if !left.open.is_empty() {
             decision
                 .outcome

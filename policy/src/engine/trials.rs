@@ -479,10 +479,12 @@ impl Engine {
     }
 
     /// What of a decision's changes could not be undone yet, as the end of its outcome.
-    fn what_waits(&self, decision: DecisionId) -> String {
+    pub(super) fn what_waits(&self, decision: DecisionId) -> String {
         match self.hands.waits_for(decision) {
             0 => String::new(),
-            n => format!("; {n} knobs go back as soon as their guests can be reached"),
+            n => format!(
+                "; {n} knobs go back as soon as their guests can be reached and libvirt does not refuse"
+            ),
         }
     }
 }

@@ -108,6 +108,7 @@ impl Baseline {
                 weight: subject.weight,
                 speed,
                 run,
+                wait: subject.found.features.wait,
             });
         }
         let scored = score(parties, state.capacity, state.config.arbiter.floor_pct);

@@ -126,6 +126,32 @@ fn happen(w: &mut World, event: Event) {
     }
 }
 
+/// Lets everything happen on a host with a writer and two burners, and judges the end.
+fn live_through(events: Vec<Event>, seed: u64, domain: PriorityDomain) -> Result<(), TestCaseError> {
+    let mut w = World::new(2, domain, Mode::Enforce, seed);
+    w.guest(NAMES[0], Load::Writer, 2, 2048);
+    w.guest(NAMES[1], Load::Burner, 2, 1024);
+    w.guest(NAMES[2], Load::Burner, 2, 1024);
+    w.seconds(5);
+    for e in events {
+        happen(&mut w, e);
+    }
+    // Everybody reachable again, nothing refused: restore must bring every knob back that the admin did not take.
+    w.die_after = None;
+    w.refuse.clear();
+    for g in w.host.guests.values_mut() {
+        (g.unresponsive, g.job_active) = (false, false);
+    }
+    w.seconds(40);
+    w.command(Command::Pause);
+    w.restore(None);
+    w.seconds(12);
+    prop_assert!(w.lint.violations.is_empty(), "{}\n{}", w.lint.violations.join("\n"), w.story());
+    prop_assert!(w.at_originals(), "{}\n{}", w.differences(), w.story());
+    prop_assert!(w.lint.originals.is_empty(), "{:?}", w.lint.originals);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
     #[test]
@@ -134,26 +160,46 @@ proptest! {
         seed in 1..1_000u64,
         domain in prop_oneof![Just(PriorityDomain::CgroupV1), Just(PriorityDomain::CgroupV2), Just(PriorityDomain::Nice)],
     ) {
-        let mut w = World::new(2, domain, Mode::Enforce, seed);
-        w.guest(NAMES[0], Load::Writer, 2, 2048);
-        w.guest(NAMES[1], Load::Burner, 2, 1024);
-        w.guest(NAMES[2], Load::Burner, 2, 1024);
-        w.seconds(5);
-        for e in events {
-            happen(&mut w, e);
-        }
-        // Everybody reachable again, nothing refused: restore must bring every knob back that the admin did not take.
-        w.die_after = None;
-        w.refuse.clear();
-        for g in w.host.guests.values_mut() {
-            (g.unresponsive, g.job_active) = (false, false);
-        }
-        w.seconds(40);
-        w.command(Command::Pause);
-        w.restore(None);
-        w.seconds(12);
-        prop_assert!(w.lint.violations.is_empty(), "{}\n{}", w.lint.violations.join("\n"), w.story());
-        prop_assert!(w.at_originals(), "{}\n{}", w.differences(), w.story());
-        prop_assert!(w.lint.originals.is_empty(), "{:?}", w.lint.originals);
+        live_through(events, seed, domain)?;
+    }
+}
+
+/// Accidents that chaos found once, shrunk.
+mod found {
+    use super::Event::*;
+    use super::*;
+
+    fn holds(events: &[Event]) {
+        live_through(events.to_vec(), 1, PriorityDomain::CgroupV1).unwrap();
+    }
+
+    #[test]
+    fn a_value_set_again_by_the_admin_is_no_change() {
+        holds(&[Run(3), Admin(1, 1), SetLoad(0, Load::Writer), Run(1), Run(1)]);
+    }
+
+    #[test]
+    fn what_a_crashed_trial_could_not_undo_is_said() {
+        holds(&[Run(3), Refuse(1, true), Run(1), Crash, Run(7)]);
+    }
+
+    #[test]
+    fn a_guest_that_starves_has_a_floor() {
+        let burner = |who, weight, excluded, no_pins| Start {
+            who,
+            load: Load::Burner,
+            vcpus: 1,
+            weight,
+            excluded,
+            no_pins,
+        };
+        holds(&[
+            burner(0, 1024, true, false),
+            burner(2, 2048, false, true),
+            Mode(Mode::Advise),
+            Run(15),
+            burner(1, 1024, true, false),
+            Run(30),
+        ]);
     }
 }

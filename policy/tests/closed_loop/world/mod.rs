@@ -81,7 +81,10 @@ impl World {
     }
 
     pub(crate) fn admin_sets(&mut self, guest: GuestId, knob: Knob, value: KnobValue) {
-        self.host.guests.get_mut(&guest).unwrap().knobs.insert(knob, value.clone());
+        let was = self.host.guests.get_mut(&guest).unwrap().knobs.insert(knob, value.clone());
+        if was.as_ref() == Some(&value) {
+            return; // Not a change: it leaves no trace that anybody could see.
+        }
         self.lint.truth.insert((guest, knob), value);
         self.lint.admins.insert((guest, knob));
         // libvirt tells of a turned knob, and the driver reads it back at the next tick.

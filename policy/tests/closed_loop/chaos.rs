@@ -166,7 +166,7 @@ proptest! {
 
 /// Accidents that chaos found once, shrunk.
 mod found {
-    use super::Event::*;
+    use super::Event::{Admin, Crash, Refuse, Run, SetLoad, Start};
     use super::*;
 
     fn holds(events: &[Event]) {
@@ -196,7 +196,7 @@ mod found {
         holds(&[
             burner(0, 1024, true, false),
             burner(2, 2048, false, true),
-            Mode(Mode::Advise),
+            Event::Mode(Mode::Advise),
             Run(15),
             burner(1, 1024, true, false),
             Run(30),

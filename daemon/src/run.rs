@@ -30,6 +30,10 @@ const DEADLINE: f64 = 0.4;
 /// At most so long a stop waits for the running trial to be undone: systemd's own patience is 90 s, an admin's is less.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// At start, at most this part of the interval goes by before the first tick while libvirt is asked which guests there are: an
+/// observation without them would be worth nothing, and the next one would be a whole interval away.
+const FIRST_TICK: f64 = 0.4;
+
 /// Everything that can happen to the loop.
 #[derive(Debug)]
 enum Event {
@@ -95,7 +99,8 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
     let clock = Clock { origin: Instant::now() };
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut signals = Signals::new()?;
-    let mut ticks = tokio::time::interval(parts.interval);
+    let first = tokio::time::Instant::now() + parts.interval.mul_f64(FIRST_TICK);
+    let mut ticks = tokio::time::interval_at(first, parts.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ready = false;
     loop {
@@ -111,7 +116,12 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
             }
             Event::Deadline(tick) => control.on_deadline(tick),
             Event::Stats(answer) => control.on_stats(now, answer),
-            Event::Guests(answer) => control.on_guests(answer),
+            Event::Guests(answer) => {
+                if control.tick() == 0 && answer.is_ok() {
+                    ticks.reset_immediately();
+                }
+                control.on_guests(answer)
+            }
             Event::Knobs(id, answer) => control.on_knobs(id, answer),
             Event::Metadata(id, answer) => control.on_metadata(id, answer),
             Event::Job(id, answer) => control.on_job(id, &answer),
@@ -128,7 +138,7 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
                 continue;
             }
             if matches!(item, Work::Alive) {
-                tracing::trace!(target: "trimtabd::tick", tick = control.tick(), "observed");
+                tracing::trace!(target: "trimtabd::tick", tick = control.tick(), guests = control.guest_count(), "observed");
                 ready |= tell_alive(ready);
             }
             start(item, &parts, &answers);

@@ -183,6 +183,11 @@ impl ControlLoop {
         self.tick
     }
 
+    /// Guests that are being watched.
+    pub fn guest_count(&self) -> usize {
+        self.guests.len()
+    }
+
     /// Statistics of all guests. Those that come after the deadline go into the next sample, with the time they came at.
     pub fn on_stats(&mut self, now: MonoNs, answer: Result<Vec<GuestStats>, LibvirtError>) -> Vec<Work> {
         let mut work = Vec::new();

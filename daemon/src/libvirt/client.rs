@@ -1,6 +1,6 @@
 //! `Hypervisor` over libvirt-dbus.
 //!
-//! What libvirt 9.0 does with a qemu that is stopped (SIGSTOP), found by trying (docs/design has the figures):
+//! What libvirt 9.0 does with a qemu that is stopped (SIGSTOP), found by trying (`tests/tests/live_libvirt.rs` repeats it):
 //! - The first call that asks its monitor never returns while qemu is stopped and holds libvirt's job of that domain
 //!   and one worker thread of libvirt-dbus. Other calls that need the job fail after 30 s, holding a thread each.
 //! - `GetAllDomainStats` asks one domain after the other, so the first one after the stop gets stuck too, with NOWAIT

@@ -14,6 +14,10 @@ const WATCH: Duration = Duration::from_secs(60);
 const STARTS: usize = 5;
 /// Makes the daemon log each tick and each observation with the time.
 const LOG: &str = "info,trimtabd::tick=trace";
+/// The line of a tick.
+const TICK: &[&str] = &["TRACE tick "];
+/// The line of an observation of all three guests: one without them is worth nothing.
+const OBSERVED: &[&str] = &["TRACE observed ", " guests=3"];
 
 /// All of it.
 pub(super) fn all(bench: &Bench) -> Result<Vec<Row>> {
@@ -48,12 +52,12 @@ fn starts(bench: &Bench) -> Result<Vec<Row>> {
     let mut times = Vec::new();
     for n in 1..=STARTS {
         bench.progress.step(format!("start {n} of {STARTS}"));
-        let seen = logged(bench, "observed").len();
+        let seen = logged(bench, OBSERVED).len();
         let begin = SystemTime::now();
         let trimtab =
             Trimtab::spawn(bench.rig.host(), &Start { log: LOG.to_owned(), ..Start::mode("observe") })?;
         let first = wait_for("the first observation", Duration::from_secs(20), || {
-            logged(bench, "observed").get(seen).copied().ok_or_else(|| "no such line in its log".to_owned())
+            logged(bench, OBSERVED).get(seen).copied().ok_or_else(|| "no such line in its log".to_owned())
         });
         let begin = begin.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         match first {
@@ -69,15 +73,15 @@ fn starts(bench: &Bench) -> Result<Vec<Row>> {
 /// Deviation of the time between two ticks from one second, with one guest's qemu stopped.
 fn rhythm(bench: &Bench) -> Result<Row> {
     bench.rig.load(["idle", "idle", "idle"])?;
-    let before = logged(bench, "tick").len();
+    let before = logged(bench, TICK).len();
     let trimtab = Trimtab::start(bench.rig.host(), &Start { log: LOG.to_owned(), ..Start::mode("observe") })?;
     std::thread::sleep(Duration::from_secs(5));
     bench.progress.step("rhythm with one hung qemu");
     let hung = bench.rig.guest(2);
     hung.stop()?;
-    let from = logged(bench, "tick").len().max(before);
+    let from = logged(bench, TICK).len().max(before);
     std::thread::sleep(WATCH);
-    let ticks = logged(bench, "tick");
+    let ticks = logged(bench, TICK);
     hung.cont()?;
     trimtab.stop()?;
     let late: Vec<f64> = ticks
@@ -94,11 +98,11 @@ fn rhythm(bench: &Bench) -> Result<Row> {
     ))
 }
 
-/// Times, in seconds since the epoch, of the daemon's log lines that end with `what`.
-fn logged(bench: &Bench, what: &str) -> Vec<f64> {
+/// Times, in seconds since the epoch, of the daemon's log lines with all of `what` in them.
+fn logged(bench: &Bench, what: &[&str]) -> Vec<f64> {
     let log = std::fs::read_to_string(bench.rig.host().dir().join("log/trimtabd.out")).unwrap_or_default();
     log.lines()
-        .filter(|line| line.contains("trimtabd::tick") && line.contains(what))
+        .filter(|line| what.iter().all(|part| line.contains(part)))
         .filter_map(|line| rfc3339(line.split_whitespace().next()?))
         .collect()
 }

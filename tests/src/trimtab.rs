@@ -4,8 +4,8 @@
 
 use crate::testbed::wait_for;
 use crate::{Error, Host, Process, Result};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Start {
 }
 
 /// One decision as `trimtabctl --json decisions` tells it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// Number.
     pub id: u64,

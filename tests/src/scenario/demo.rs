@@ -54,11 +54,12 @@ pub struct Demo {
     pub arms: Vec<Arm>,
     /// Writer's MB/s under Trimtab / untouched, median of the rounds.
     pub writer_gain: f64,
-    /// Objective under Trimtab / of the oracle; absent when no static configuration kept every guest at its floor.
-    pub objective_vs_oracle: Option<f64>,
+    /// Objective under Trimtab / of the oracle.
+    pub objective_vs_oracle: f64,
     /// Every decision of every round, oldest first.
     pub decisions: Vec<DecisionResult>,
-    /// The oracle's configuration.
+    /// The oracle's configuration: the best static one that keeps every guest at its floor. Leaving everything alone is one too, and
+    /// always allowed.
     pub oracle_setting: String,
     /// Smallest share of a guest's entitlement floor under Trimtab, >= 1 when the floor holds.
     pub floor_margin: f64,
@@ -69,48 +70,9 @@ pub struct Demo {
 pub struct DecisionResult {
     /// Round, from 1.
     pub round: usize,
-    /// Number within the round.
-    pub id: u64,
-    /// When.
-    pub time: String,
-    /// Who should gain.
-    pub guest: String,
-    /// Knob family.
-    pub knob: String,
-    /// Before.
-    pub from: String,
-    /// After.
-    pub to: String,
-    /// Reasoning.
-    pub why: String,
-    /// Expected relative gain.
-    pub expected: f64,
-    /// Live objective before.
-    pub before: Option<f64>,
-    /// Live objective after.
-    pub after: Option<f64>,
-    /// Verdict.
-    pub verdict: String,
-    /// Why that verdict.
-    pub outcome: String,
-}
-
-fn decision_results(round: usize, decisions: &[Decision]) -> impl Iterator<Item = DecisionResult> + '_ {
-    decisions.iter().rev().map(move |d| DecisionResult {
-        round,
-        id: d.id,
-        time: d.time.clone(),
-        guest: d.guest.clone(),
-        knob: d.knob.clone(),
-        from: d.from.clone(),
-        to: d.to.clone(),
-        why: d.why.clone(),
-        expected: d.expected,
-        before: d.before,
-        after: d.after,
-        verdict: d.verdict.clone(),
-        outcome: d.outcome.clone(),
-    })
+    /// As the daemon told it, its number counted within the round.
+    #[serde(flatten)]
+    pub decision: Decision,
 }
 
 fn arm(name: &'static str, objective: f64, guests: &[crate::GuestRates; 3]) -> Arm {
@@ -129,6 +91,7 @@ struct Measured {
     untouched: Vec<Window>,
     tuned: Vec<Tuned>,
     solo_windows: Vec<[Window; 3]>,
+    /// The best static configuration that keeps every guest at its floor, if one does.
     oracle: Option<Tried>,
 }
 
@@ -157,20 +120,30 @@ impl Measured {
             arm("untouched", objective(&untouched), &untouched.guests),
             arm("trimtab", objective(&tuned), &tuned.guests),
         ];
-        if let Some(oracle) = &self.oracle {
-            arms.push(arm("oracle", objective(&oracle.window), &oracle.window.guests));
-        }
+        // Leaving everything alone is a static configuration too, and always allowed.
+        let (oracle_setting, oracle) = self
+            .oracle
+            .as_ref()
+            .filter(|tried| objective(&tried.window) > objective(&untouched))
+            .map_or_else(
+                || (Setting::untouched().name(), untouched),
+                |tried| (tried.setting.name(), tried.window),
+            );
+        arms.push(arm("oracle", objective(&oracle), &oracle.guests));
         arms.push(arm("solo", 1.0, &alone));
         Ok(Demo {
-            objective_vs_oracle: self.oracle.as_ref().map(|o| objective(&tuned) / objective(&o.window)),
-            oracle_setting: self.oracle.as_ref().map(|o| o.setting.name()).unwrap_or_default(),
+            objective_vs_oracle: objective(&tuned) / objective(&oracle),
+            oracle_setting,
             writer_gain: median(&gains).unwrap_or(0.0),
             floor_margin: solo.floor(WEIGHTED, &tuned),
             decisions: self
                 .tuned
                 .iter()
                 .enumerate()
-                .flat_map(|(i, t)| decision_results(i + 1, &t.decisions))
+                .flat_map(|(i, t)| {
+                    let oldest_first = t.decisions.iter().rev().cloned();
+                    oldest_first.map(move |decision| DecisionResult { round: i + 1, decision })
+                })
                 .collect(),
             arms,
         })
@@ -185,10 +158,12 @@ pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
     let (mut solo, windows) = Solo::measure(&rig, &progress, ALONE)?;
     let mut measured = Measured { solo_windows: vec![windows], ..Measured::default() };
     measured.round(&rig, &progress)?;
+    let mut first = measured.result(&solo)?.arms;
+    first.retain(|arm| arm.name != "oracle"); // not searched yet
     progress.say(&format!(
         "After {:.0} s, first round:\n{}",
         progress.elapsed().as_secs_f64(),
-        report::table(&measured.result(&solo)?)
+        report::table(&first)
     ));
     let tried = screen(&rig, &progress, &Setting::promising(), SHORT, None)?;
     measured.oracle = refine(&rig, &progress, &solo, WEIGHTED, &tried, (3, WINDOW))?.into_iter().next();
@@ -210,7 +185,7 @@ pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
     progress.say(&format!(
         "\nAfter {:.0} s, {ROUNDS} rounds:\n{}\n{}\nReport: {}",
         elapsed.as_secs_f64(),
-        report::table(&demo),
+        report::table(&demo.arms),
         report::story(&demo),
         report_file.display()
     ));

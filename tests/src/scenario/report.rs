@@ -15,12 +15,12 @@ pub fn write(file: &Path, text: &str) -> Result<()> {
 }
 
 /// The before/after table.
-pub fn table(demo: &Demo) -> String {
+pub fn table(arms: &[Arm]) -> String {
     let mut text = format!(
         "{:<12}{:>14}{:>12}{:>12}{:>12}",
         "", "writer MB/s", "burner1 CPU", "burner2 CPU", "objective"
     );
-    for arm in &demo.arms {
+    for arm in arms {
         let [writer, one, two] = [0, 1, 2].map(|i| &arm.guests[i]);
         let _ = write!(
             text,
@@ -33,23 +33,15 @@ pub fn table(demo: &Demo) -> String {
 
 /// How the tuned objective stands to the best static configuration, found by trying them one by one.
 fn against_oracle(demo: &Demo) -> String {
-    match demo.objective_vs_oracle {
-        Some(ratio) => {
-            format!(
-                "the objective reaches {ratio:.2} of the best static configuration ({})",
-                demo.oracle_setting
-            )
-        }
-        None => {
-            "no static configuration kept every guest at its floor, so there is no oracle to compare with"
-                .into()
-        }
-    }
+    format!(
+        "the objective reaches {:.2} of the best static configuration ({})",
+        demo.objective_vs_oracle, demo.oracle_setting
+    )
 }
 
 /// The sentences below the table.
 pub fn story(demo: &Demo) -> String {
-    let kept = demo.decisions.iter().filter(|d| d.verdict == "kept").count();
+    let kept = demo.decisions.iter().filter(|d| d.decision.verdict == "kept").count();
     let mut text = format!(
         "The writer (weight 2048) writes {:.2} times as fast under Trimtab (median); {}.\n\
          Decisions: {}, of which {kept} kept.",
@@ -57,8 +49,8 @@ pub fn story(demo: &Demo) -> String {
         against_oracle(demo),
         demo.decisions.len()
     );
-    for d in &demo.decisions {
-        let _ = write!(text, "\n  round {} #{} {} {}: {}", d.round, d.id, d.verdict, d.knob, d.why);
+    for DecisionResult { round, decision: d } in &demo.decisions {
+        let _ = write!(text, "\n  round {round} #{} {} {}: {}", d.id, d.verdict, d.knob, d.why);
     }
     text
 }
@@ -131,12 +123,11 @@ fn bars(title: &str, arms: &[Arm], value: impl Fn(&Arm) -> f64, digits: usize) -
     svg + "</svg>"
 }
 
-fn decision_row(d: &DecisionResult) -> String {
+fn decision_row(DecisionResult { round, decision: d }: &DecisionResult) -> String {
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
     format!(
-        "<tr><td>{}</td><td>{}</td><td class='l'>{}</td><td class='l'>{}</td><td class='l'>{} &rarr; {}</td>\
+        "<tr><td>{round}</td><td>{}</td><td class='l'>{}</td><td class='l'>{}</td><td class='l'>{} &rarr; {}</td>\
          <td>{:+.0} %</td><td>{}</td><td>{}</td><td class='l {v}'>{v}<br><small>{}</small></td></tr>",
-        d.round,
         d.id,
         escape(&d.knob),
         escape(&d.why),
@@ -157,6 +148,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trimtab::Decision;
 
     fn demo() -> Demo {
         let guest = |role| super::super::demo::GuestResult {
@@ -173,21 +165,23 @@ mod tests {
         Demo {
             arms: vec![arm("untouched"), arm("trimtab"), arm("oracle"), arm("solo")],
             writer_gain: 1.7,
-            objective_vs_oracle: Some(0.95),
+            objective_vs_oracle: 0.95,
             decisions: vec![DecisionResult {
                 round: 1,
-                id: 1,
-                time: "t".into(),
-                guest: "writer".into(),
-                knob: "priority".into(),
-                from: "a".into(),
-                to: "b".into(),
-                why: "a < b".into(),
-                expected: 0.1,
-                before: None,
-                after: Some(0.5),
-                verdict: "kept".into(),
-                outcome: "helped".into(),
+                decision: Decision {
+                    id: 1,
+                    time: "t".into(),
+                    guest: "writer".into(),
+                    knob: "priority".into(),
+                    from: "a".into(),
+                    to: "b".into(),
+                    why: "a < b".into(),
+                    expected: 0.1,
+                    before: None,
+                    after: Some(0.5),
+                    verdict: "kept".into(),
+                    outcome: "helped".into(),
+                },
             }],
             oracle_setting: "x4".into(),
             floor_margin: 1.1,
@@ -196,7 +190,8 @@ mod tests {
 
     #[test]
     fn page_and_table_show_all_arms_and_escape() {
-        let (page, table) = (html(&demo(), &[], &Solo { rates: [1.0; 3], cpu: [1.0; 3] }), table(&demo()));
+        let (page, table) =
+            (html(&demo(), &[], &Solo { rates: [1.0; 3], cpu: [1.0; 3] }), table(&demo().arms));
         for name in ["untouched", "trimtab", "oracle", "solo"] {
             assert!(page.contains(name) && table.contains(name), "{name}");
         }
@@ -213,6 +208,12 @@ mod tests {
         }
         for key in ["writer_gain", "objective_vs_oracle", "decisions"] {
             assert!(!json[key].is_null(), "{key}");
+        }
+        // The keys that `trimtabctl --json decisions` fixes, beside the round.
+        for key in
+            ["round", "id", "time", "guest", "knob", "from", "to", "why", "expected", "after", "verdict"]
+        {
+            assert!(!json["decisions"][0][key].is_null(), "{key}");
         }
     }
 }

@@ -3,3 +3,4 @@
 mod corruption;
 mod driver;
 mod launch;
+mod npb_cfd;

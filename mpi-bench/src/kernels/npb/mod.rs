@@ -5,20 +5,25 @@
 //! planes are dealt out as evenly as they go. Timed is what the original times, and no more: generation of the problem and
 //! the iteration that touches all memory stay outside.
 
+mod bt;
+mod cfd;
 mod class;
 mod ep;
+mod lu;
 mod official;
 mod randlc;
 mod simd;
+mod sp;
 
 use crate::kernel::{Facts, Family, Lap, Metric, Reading, Spec, Variant};
 use crate::registry::{Entry, entry};
+use cfd::solver::Solver;
 use class::Class;
 
 /// The kernels of this family, in the order of `list`.
 #[must_use]
 pub fn entries() -> Vec<Entry> {
-    vec![entry::<ep::Ep>()]
+    vec![entry::<ep::Ep>(), entry::<Solver<bt::Bt>>(), entry::<Solver<sp::Sp>>(), entry::<Solver<lu::Lu>>()]
 }
 
 const METRICS: &[Metric] = &[Metric::rate("mops", "Mop/s"), Metric::cost("time", "s")];

@@ -15,7 +15,7 @@ use crate::stats::{self, Summary};
 use crate::svg::{Bar, Chart, Plot};
 
 /// Parameters that describe how, not what: they may differ between two comparable rows.
-const HOW: [&str; 1] = ["loops"];
+const HOW: [&str; 2] = ["iterations", "loops"];
 
 /// One file.
 #[derive(Debug)]

@@ -55,11 +55,12 @@ fn describe(entry: &Entry) -> Value {
     })
 }
 
-/// One outcome: the kernel's own form, or a line per metric. A result that did not verify shows no figure.
+/// One outcome: the kernel's own form with the verdict as a comment below, or a line per metric. A result that did not verify
+/// shows no figure.
 #[must_use]
 pub fn outcome(outcome: &Outcome) -> String {
     if let Some(own) = &outcome.rendered {
-        return format!("{own}{}\n", verdict(outcome));
+        return format!("{own}# {}\n", verdict(outcome).trim_start());
     }
     let mut text = String::new();
     for row in &outcome.rows {

@@ -4,3 +4,4 @@ mod corruption;
 mod driver;
 mod launch;
 mod npb_cfd;
+mod osu;

@@ -144,7 +144,7 @@ impl<'a> Router<'a> {
             }
             let partner = (self.layout.rank ^ (1 << dimension)) as i32;
             let (outgoing, incoming) = (&self.outgoing[..sent], &mut self.data[kept..]);
-            count = kept + mpi_raw::sendrecv(self.comm, (outgoing, partner), (incoming, partner), 0);
+            count = kept + mpi_raw::sendrecv_counted(self.comm, (outgoing, partner), (incoming, partner), 0);
         }
         count
     }
@@ -163,7 +163,12 @@ impl<'a> Router<'a> {
         for step in 1..ranks {
             let (to, from) = ((rank + step) % ranks, (rank + ranks - step) % ranks);
             let incoming = &mut self.data[here..];
-            here += mpi_raw::sendrecv(self.comm, (&self.buckets[to], to as i32), (incoming, from as i32), 0);
+            here += mpi_raw::sendrecv_counted(
+                self.comm,
+                (&self.buckets[to], to as i32),
+                (incoming, from as i32),
+                0,
+            );
         }
         here
     }

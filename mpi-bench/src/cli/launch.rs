@@ -33,7 +33,9 @@ pub(super) fn rank_from_environment() -> i32 {
 pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
     watchdog::start(rank_from_environment())?;
     watchdog::phase("the start of MPI", options.timeout.0);
-    let Some((_universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
+    // The level of the originals' MPI_Init: above it Open MPI locks, which is a third of the latency of a small message. The
+    // watchdog's threads never call MPI.
+    let Some((_universe, _)) = mpi::initialize_with_threading(Threading::Single) else {
         return Err(Error::Environment("MPI did not start".to_owned()));
     };
     let world = Team::new(mpi::topology::SimpleCommunicator::world());
@@ -79,11 +81,19 @@ fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<E
 /// The kernels with their sizes; those that a suite cannot run on so few ranks are named.
 fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Vec<Item>> {
     let params = options.param_map()?;
-    let (items, left_out) = world.agree(selection.items(options.size, &params, world.size()))?;
-    for entry in left_out.iter().filter(|_| world.is_root()) {
-        eprintln!("trimtab-bench: {} left out: it needs {} ranks", entry.spec.name, entry.spec.min_ranks);
+    let chosen = world.agree(selection.choose(options.size, &params, world.size()))?;
+    if world.is_root() {
+        for remark in &chosen.remarks {
+            eprintln!("trimtab-bench: {remark}");
+        }
+        for entry in &chosen.left_out {
+            eprintln!("trimtab-bench: {} left out: it needs {} ranks", entry.spec.name, entry.spec.min_ranks);
+        }
     }
-    Ok(items)
+    if chosen.items.is_empty() {
+        return Err(Error::Usage(format!("no kernel of this suite runs on {} ranks", world.size())));
+    }
+    Ok(chosen.items)
 }
 
 /// Fails before the run rather than after it: the directory must exist on every rank, the JSON's directory on rank 0.

@@ -22,6 +22,16 @@ pub(super) struct Selection {
     hpcc: Option<HpccFiles>,
 }
 
+/// What a selection comes to on so many ranks.
+pub(super) struct Chosen {
+    /// The kernels with their sizes.
+    pub(super) items: Vec<Item>,
+    /// Kernels of a suite that so few ranks cannot run.
+    pub(super) left_out: Vec<Entry>,
+    /// What the user should know before the run.
+    pub(super) remarks: Vec<String>,
+}
+
 /// Files of suite hpcc.
 struct HpccFiles {
     input: Option<PathBuf>,
@@ -63,17 +73,23 @@ impl Selection {
     ///
     /// # Errors
     /// An input file that cannot be read or is wrong. To be agreed on by all ranks.
-    pub(super) fn items(
-        &self,
-        size: Option<Size>,
-        params: &ParamMap,
-        ranks: i32,
-    ) -> Result<(Vec<Item>, Vec<Entry>)> {
+    pub(super) fn choose(&self, size: Option<Size>, params: &ParamMap, ranks: i32) -> Result<Chosen> {
         let (fit, left_out): (Vec<Entry>, Vec<Entry>) =
             self.entries.iter().partition(|e| !self.is_suite || ranks >= e.spec.min_ranks);
+        let mut remarks = Vec::new();
         let input = match self.hpcc.as_ref().and_then(|files| files.input.as_deref()) {
             // A size on the command line wins over the file.
-            Some(path) if size.is_none() => Some(input::read(path, usize::try_from(ranks).unwrap_or(1))?),
+            Some(path) if size.is_none() => {
+                let input = input::read(path, usize::try_from(ranks).unwrap_or(1))?;
+                if !input.not_followed.is_empty() {
+                    let names = input.not_followed.join(", ");
+                    remarks.push(format!(
+                        "{}: HPL is one algorithm here; not followed: {names}",
+                        path.display()
+                    ));
+                }
+                Some(input)
+            }
             _ => None,
         };
         let size = size.unwrap_or(self.default_size);
@@ -82,7 +98,7 @@ impl Selection {
             Some(input) => from_input(entry, input, params),
             None => plain(entry),
         });
-        Ok((items.collect(), left_out))
+        Ok(Chosen { items: items.collect(), left_out, remarks })
     }
 }
 

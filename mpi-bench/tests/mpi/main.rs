@@ -2,6 +2,7 @@
 
 mod corruption;
 mod driver;
+mod hpcc;
 mod launch;
 mod npb_cfd;
 mod osu;

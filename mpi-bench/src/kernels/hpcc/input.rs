@@ -1,8 +1,9 @@
-//! Reads `hpccinf.txt`. Values of the original that have no meaning here (panel factorisation variants, recursion, swap,
-//! storage of L1 and U, equilibration, alignment) are checked to be there and otherwise left alone.
+//! Reads `hpccinf.txt`. What steers parts of the original's HPL that are one algorithm here (panel factorisation, recursion,
+//! swap, storage of L1 and U, equilibration) is checked to be there and named as not followed.
 
 use std::path::Path;
 
+use super::THRESHOLD;
 use crate::error::{Error, Result};
 
 /// What the file asks for.
@@ -24,6 +25,8 @@ pub struct HpccInput {
     pub ptrans_n: Vec<usize>,
     /// PTRANS blocks: those of the file, then HPL's.
     pub ptrans_nb: Vec<usize>,
+    /// Settings with their values that are not followed, as users write them.
+    pub not_followed: Vec<String>,
 }
 
 impl HpccInput {
@@ -83,6 +86,29 @@ impl Lines<'_> {
             self.lines.next();
         }
     }
+
+    /// The first word of the next line, which may be the file's last.
+    fn word(&mut self) -> Option<&str> {
+        self.lines.next()?.1.split_whitespace().next()
+    }
+
+    /// Lists and single values of HPL that are not followed, but for the one that is what happens here anyway.
+    fn factorisation(&mut self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for (name, what, ours) in [
+            ("PFACT", "panel factorisations", None),
+            ("NBMIN", "stopping criteria", None),
+            ("NDIV", "panels in recursion", Some(2)),
+            ("RFACT", "recursive factorisations", None),
+        ] {
+            let values = self.list(what)?;
+            if values.iter().any(|value| Some(*value) != ours) {
+                let values: Vec<String> = values.iter().map(usize::to_string).collect();
+                names.push(format!("{name} {}", values.join(" ")));
+            }
+        }
+        Ok(names)
+    }
 }
 
 fn parse(path: &Path, text: &str, ranks: usize) -> Result<HpccInput> {
@@ -98,23 +124,27 @@ fn parse(path: &Path, text: &str, ranks: usize) -> Result<HpccInput> {
     if let Some((p, q)) = grids.iter().find(|(p, q)| p * q != ranks) {
         return Err(lines.error(at, format!("P x Q = {p} x {q} is not the number of ranks, {ranks}")));
     }
-    lines.skip(1);
-    for what in
-        ["panel factorisations", "stopping criteria", "panels in recursion", "recursive factorisations"]
-    {
-        lines.list(what)?;
+    let mut not_followed = Vec::new();
+    match lines.word().map(str::to_owned) {
+        Some(limit) if limit.parse() != Ok(THRESHOLD) => not_followed.push(format!("threshold {limit}")),
+        _ => {}
     }
+    not_followed.extend(lines.factorisation()?);
     let bcasts = lines.list("broadcasts")?;
     let depths = lines.list("look-ahead depths")?;
-    // Swap, its threshold, L1, U, equilibration, alignment, separator.
-    lines.skip(7);
+    not_followed.extend(depths.iter().filter(|d| **d > 1).map(|d| format!("DEPTH {d} (1 instead)")));
+    for name in ["SWAP", "swapping threshold", "L1", "U", "equilibration"] {
+        not_followed.extend(lines.word().map(|value| format!("{name} {value}")));
+    }
+    // Alignment (arrays are aligned to 2 MiB) and the separator.
+    lines.skip(2);
     let largest = n.iter().copied().max().unwrap_or(0) as f64;
     let enough = |n: &usize| *n as f64 >= 0.9486 * largest * 0.5;
     let mut ptrans_n: Vec<usize> = optional(&mut lines, "PTRANS sizes")?.into_iter().filter(enough).collect();
     ptrans_n.extend(n.iter().map(|n| n / 2));
     let mut ptrans_nb = optional(&mut lines, "PTRANS block sizes")?;
     ptrans_nb.extend(&nb);
-    Ok(HpccInput { n, nb, column_major, grids, bcasts, depths, ptrans_n, ptrans_nb })
+    Ok(HpccInput { n, nb, column_major, grids, bcasts, depths, ptrans_n, ptrans_nb, not_followed })
 }
 
 /// A list at the end of the file, which HPL's own shorter form does not have.
@@ -178,9 +208,32 @@ HPL.out      output file name (if any)
             depths: vec![1],
             ptrans_n: vec![1200, 500, 400],
             ptrans_nb: vec![40, 80],
+            not_followed: [
+                "PFACT 2",
+                "NBMIN 4",
+                "RFACT 1",
+                "SWAP 2",
+                "swapping threshold 64",
+                "L1 0",
+                "U 0",
+                "equilibration 1",
+            ]
+            .map(str::to_owned)
+            .into(),
         };
         assert_eq!(input, expected);
         assert_eq!(input.bytes_per_process(), 2_000_000);
+    }
+
+    #[test]
+    fn only_what_differs_from_the_algorithm_here_is_not_followed() {
+        let text = TEXT.replace("16.0 ", "8.0 ").replace("1            DEPTHs", "3            DEPTHs");
+        let input =
+            parse(Path::new("hpccinf.txt"), &text.replace("2            NDIVs", "3            NDIVs"), 4);
+        let names = input.expect("valid").not_followed;
+        for name in ["threshold 8.0", "DEPTH 3 (1 instead)", "NDIV 3"] {
+            assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// MemAvailable, or what the cgroup leaves if that is less, in bytes.
 ///
@@ -69,6 +70,7 @@ pub fn meta() -> BTreeMap<String, Value> {
     let (major, minor) = mpi::environment::version();
     put("mpi_standard", Some(format!("{major}.{minor}").into()));
     put("version", Some(env!("CARGO_PKG_VERSION").into()));
+    put("rustc", Some(env!("TRIMTAB_RUSTC").into()));
     put("build", Some(if cfg!(debug_assertions) { "debug" } else { "release" }.into()));
     put("fault_injection", super::driver::corruption_wanted().then(|| true.into()));
     put("started", Some(jiff::Timestamp::now().to_string().into()));
@@ -76,10 +78,20 @@ pub fn meta() -> BTreeMap<String, Value> {
     meta
 }
 
-/// What each rank says of itself.
+/// What each rank says of itself. Memory: the largest resident size, the largest sum of benchmark arrays, and what is left.
 #[must_use]
 pub fn rank_meta(rank: i32) -> Value {
-    json!({"rank": rank, "host": hostname(), "pid": std::process::id(), "affinity": affinity()})
+    let arrays_kib = (memory::peak_array_bytes() >> 10) as u64;
+    let peak_kib = read("/proc/self/status").and_then(|text| meminfo_kib(&text, "VmHWM"));
+    json!({
+        "rank": rank,
+        "host": hostname(),
+        "pid": std::process::id(),
+        "affinity": affinity(),
+        "peak_rss_kib": peak_kib,
+        "peak_arrays_kib": arrays_kib,
+        "beyond_arrays_kib": peak_kib.map(|peak| peak.saturating_sub(arrays_kib)),
+    })
 }
 
 /// This host's name.

@@ -1,14 +1,27 @@
 //! Large arrays: zeroed, 2 MiB aligned, on huge pages where asked. Rust's own allocator gives neither.
-//! Memory from here is touched page by page on creation, so that no page fault falls into a timed region.
+//! Memory from here is touched page by page on creation, so that no page fault falls into a timed region, and counted, so that
+//! what a rank uses beyond its arrays can be told.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustfft::num_complex::Complex64;
 
 use crate::error::{Error, Result};
 
 const HUGE_PAGE: usize = 2 << 20;
+const PAGE: usize = 4096;
+
+/// Bytes of all arrays alive, and the most there were.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// The most bytes that all arrays of this process had together, whole pages.
+#[must_use]
+pub fn peak_array_bytes() -> usize {
+    PEAK.load(Ordering::Relaxed)
+}
 
 /// Plain numbers for which all-zero bytes are a value.
 ///
@@ -46,6 +59,8 @@ pub struct Array<T: Plain> {
     len: usize,
     map: *mut libc::c_void,
     map_bytes: usize,
+    /// Bytes of the pages in use.
+    used: usize,
 }
 
 // SAFETY: the mapping is owned by this value alone, as a Vec's buffer is.
@@ -83,12 +98,15 @@ impl<T: Plain> Array<T> {
             // SAFETY: the range lies in our mapping; advice only, its failure (no THP) changes nothing but speed.
             unsafe { libc::madvise(start.cast(), bytes.next_multiple_of(HUGE_PAGE), libc::MADV_HUGEPAGE) };
         }
-        for at in (0..bytes).step_by(4096) {
+        for at in (0..bytes).step_by(PAGE) {
             // SAFETY: at < bytes, inside the mapping; volatile so that the page is really touched.
             unsafe { start.add(at).write_volatile(0) };
         }
         let start = NonNull::new(start.cast::<T>()).ok_or_else(too_large)?;
-        Ok(Self { start, len, map, map_bytes })
+        let used = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { PAGE });
+        let live = LIVE.fetch_add(used, Ordering::Relaxed) + used;
+        PEAK.fetch_max(live, Ordering::Relaxed);
+        Ok(Self { start, len, map, map_bytes, used })
     }
 }
 
@@ -112,6 +130,7 @@ impl<T: Plain> Drop for Array<T> {
     fn drop(&mut self) {
         // SAFETY: map and map_bytes are what mmap gave; no reference outlives self.
         unsafe { libc::munmap(self.map, self.map_bytes) };
+        LIVE.fetch_sub(self.used, Ordering::Relaxed);
     }
 }
 
@@ -160,6 +179,7 @@ mod tests {
             assert_eq!(array.as_ptr() as usize % super::HUGE_PAGE, 0);
             array[1_000_002] = 1.0;
             assert_eq!(array.iter().sum::<f64>(), 1.0);
+            assert!(super::peak_array_bytes() >= 8_000_024);
         }
         assert!(Array::<f64>::zeroed(usize::MAX / 4, Pages::Default).is_err());
     }

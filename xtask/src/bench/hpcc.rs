@@ -5,6 +5,7 @@
 //! ratio is taken within a pair, and its median counts. A figure that trimtab-bench could not verify is absent from its
 //! summary and fails its row. May not: take a figure of the original from anywhere but the run beside it.
 
+use super::openblas;
 use super::rows::{Better, Row, Sample};
 use crate::{cmd, mpi, workspace};
 use anyhow::{Context, Result, bail};
@@ -13,10 +14,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
-/// Ranks, and what the numbers were promised for.
+/// Ranks that the numbers were promised for.
 const RANKS: u32 = 2;
-const N: u32 = 8000;
 /// The best of these counts, for each of both.
 const NBS: [u32; 3] = [128, 192, 256];
 
@@ -43,31 +44,52 @@ const METRICS: [(&str, Better, Option<f64>); 18] = [
     ("RandomlyOrderedRingBandwidth_GBytes", Better::More, Some(0.97)),
 ];
 
-/// Run `pairs` pairs and print the table. The rows as JSON values, and whether every bound is met.
-pub(super) fn run(pairs: u32) -> Result<(Vec<Value>, bool)> {
+/// What the user chooses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    /// Pairs of runs.
+    pub(super) pairs: u32,
+    /// Order of HPL's matrix, from which all other sizes follow.
+    pub(super) n: u32,
+}
+
+/// What both programs are started with.
+struct Setting<'a> {
+    library: &'a mpi::Library,
+    ours: PathBuf,
+    core: Option<&'static str>,
+}
+
+/// Run the pairs and print the table. The rows as JSON values, and whether every bound is met.
+pub(super) fn run(Scale { pairs, n }: Scale) -> Result<(Vec<Value>, bool)> {
     let library = &mpi::LIBRARIES[0];
     println!("Building trimtab-bench");
     let mut build = workspace::cargo();
     build.args(["build", "--release", "--locked", "-p", "trimtab-bench"]);
     library.apply(&mut build);
     cmd::shown_ok(&mut build)?;
+    let better = openblas::better_core()?;
+    if let Some((_, why)) = &better {
+        println!("{why}");
+    }
     let ours = library.target_dir().join("release/trimtab-bench");
+    let setting = Setting { library, ours, core: better.map(|(core, _)| core) };
     let dir = workspace::target_dir().join("bench-hpcc");
     let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
     for pair in 0..pairs {
-        println!("Pair {} of {pairs}: N={N}, NB={NBS:?}, {RANKS} ranks bound to cores", pair + 1);
-        let theirs_dir = fresh(&dir.join(format!("original-{pair}")))?;
-        let ours_dir = fresh(&dir.join(format!("trimtab-{pair}")))?;
-        let (original, tuned) = if pair % 2 == 0 {
-            let original = original(library, &theirs_dir)?;
-            (original, trimtab(library, &ours, &ours_dir)?)
+        println!("Pair {} of {pairs}: N={n}, NB={NBS:?}, {RANKS} ranks bound to cores", pair + 1);
+        let theirs_dir = fresh(&dir.join(format!("original-{pair}")), n)?;
+        let ours_dir = fresh(&dir.join(format!("trimtab-{pair}")), n)?;
+        let (original, ours) = if pair % 2 == 0 {
+            let original = setting.original(&theirs_dir)?;
+            (original, setting.trimtab(&ours_dir)?)
         } else {
-            let tuned = trimtab(library, &ours, &ours_dir)?;
-            (original(library, &theirs_dir)?, tuned)
+            let ours = setting.trimtab(&ours_dir)?;
+            (setting.original(&theirs_dir)?, ours)
         };
         for (name, _, _) in METRICS {
             let base = name.replace("_tuned", "");
-            let sample = Sample { original: original.get(&base).copied(), ours: tuned.get(name).copied() };
+            let sample = Sample { original: original.get(&base).copied(), ours: ours.get(name).copied() };
             samples.entry(name).or_default().push(sample);
         }
     }
@@ -82,44 +104,53 @@ pub(super) fn run(pairs: u32) -> Result<(Vec<Value>, bool)> {
     Ok((rows.iter().map(Row::json).collect(), rows.iter().all(|row| row.pass)))
 }
 
-fn fresh(dir: &Path) -> Result<PathBuf> {
+fn fresh(dir: &Path, n: u32) -> Result<PathBuf> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let file = dir.join("hpccinf.txt");
-    fs::write(&file, input()).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::write(&file, input(n)).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(dir.to_path_buf())
 }
 
-/// The launcher in that directory, with the same ranks and binding for both programs.
-fn launcher(library: &mpi::Library, dir: &Path) -> Command {
-    let mut command = Command::new(library.launcher());
-    library.as_root(&mut command);
-    command
-        .current_dir(dir)
-        .args(["-n", &RANKS.to_string(), "--bind-to", "core"])
-        // One thread a rank, as the original is meant to be run; and nothing that forces OpenBLAS to old kernels.
-        .env("OPENBLAS_NUM_THREADS", "1")
-        .env_remove("OPENBLAS_CORETYPE");
-    command
+impl Setting<'_> {
+    /// The launcher in that directory, with the same ranks and binding for both programs.
+    fn launcher(&self, dir: &Path) -> Command {
+        let mut command = Command::new(self.library.launcher());
+        self.library.as_root(&mut command);
+        command
+            .current_dir(dir)
+            .args(["-n", &RANKS.to_string(), "--bind-to", "core"])
+            // One thread a rank, as the original is meant to be run, with kernels that fit the CPU.
+            .env("OPENBLAS_NUM_THREADS", "1")
+            .env_remove("OPENBLAS_CORETYPE");
+        if let Some(core) = self.core {
+            command.env("OPENBLAS_CORETYPE", core);
+        }
+        command
+    }
+
+    fn original(&self, dir: &Path) -> Result<BTreeMap<String, f64>> {
+        finish("hpcc", self.launcher(dir).arg("hpcc"))?;
+        summary(&dir.join("hpccoutf.txt"))
+    }
+
+    fn trimtab(&self, dir: &Path) -> Result<BTreeMap<String, f64>> {
+        let mut command = self.launcher(dir);
+        command.arg(&self.ours).args(["suite", "hpcc", "--json", "results.json"]);
+        finish("trimtab-bench", &mut command)?;
+        let mut figures = summary(&dir.join("hpccoutf.txt"))?;
+        figures.extend(tuned_stream(&dir.join("results.json"))?);
+        Ok(figures)
+    }
 }
 
-fn original(library: &mpi::Library, dir: &Path) -> Result<BTreeMap<String, f64>> {
-    finish(launcher(library, dir).arg("hpcc"))?;
-    summary(&dir.join("hpccoutf.txt"))
-}
-
-fn trimtab(library: &mpi::Library, program: &Path, dir: &Path) -> Result<BTreeMap<String, f64>> {
-    finish(launcher(library, dir).arg(program).args(["suite", "hpcc", "--json", "results.json"]))?;
-    let mut figures = summary(&dir.join("hpccoutf.txt"))?;
-    figures.extend(tuned_stream(&dir.join("results.json"))?);
-    Ok(figures)
-}
-
-fn finish(command: &mut Command) -> Result<()> {
+fn finish(name: &str, command: &mut Command) -> Result<()> {
     let line = cmd::line(command);
+    let begin = Instant::now();
     let said = cmd::capture(command)?;
+    println!("  {name}: {:.0} s", begin.elapsed().as_secs_f64());
     if !said.ok {
         bail!("{line} failed:\n{}{}", said.out, said.err);
     }
@@ -164,11 +195,11 @@ fn parse_tuned(document: &Value) -> BTreeMap<String, f64> {
 }
 
 /// The original's input file: every line is read by its place.
-fn input() -> String {
+fn input(n: u32) -> String {
     let nbs = NBS.map(|nb| nb.to_string()).join(" ");
     format!(
         "HPLinpack benchmark input file\nwritten by cargo xtask bench hpcc\nHPL.out output file name (if any)\n\
-         8 device out\n1 # of problems sizes (N)\n{N} Ns\n{} # of NBs\n{nbs} NBs\n0 PMAP process mapping (row-major)\n\
+         8 device out\n1 # of problems sizes (N)\n{n} Ns\n{} # of NBs\n{nbs} NBs\n0 PMAP process mapping (row-major)\n\
          1 # of process grids (P x Q)\n1 Ps\n{RANKS} Qs\n16.0 threshold\n1 # of panel fact\n2 PFACTs (right)\n\
          1 # of recursive stopping criterium\n4 NBMINs\n1 # of panels in recursion\n2 NDIVs\n\
          1 # of recursive panel fact.\n1 RFACTs (Crout)\n1 # of broadcast\n1 BCASTs (1rM)\n1 # of lookahead depth\n\
@@ -202,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_input_has_its_values_in_their_places() {
-        let text = input();
+        let text = input(8000);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 36);
         assert!(

@@ -3,6 +3,7 @@
 //! May not: measure anything itself; each group is a program that does.
 
 mod hpcc;
+mod openblas;
 mod rows;
 
 use crate::setup::{self, Consent, Purpose};
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Pairs of runs in group hpcc
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
+    /// Order of HPL's matrix in group hpcc, from which its other sizes follow; the bounds are for 8000
+    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(256..))]
+    order: u32,
 }
 
 /// Groups of numbers, as in docs/SPECIFICATION.md.
@@ -51,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Group::Loop => control_loop(consent)?,
             Group::Hpcc => {
                 setup::ensure(&[Purpose::Mpi, Purpose::Hpcc], consent)?;
-                hpcc::run(args.pairs)?
+                hpcc::run(hpcc::Scale { pairs: args.pairs, n: args.order })?
             }
         };
         rows.extend(new);

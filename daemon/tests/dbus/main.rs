@@ -1,4 +1,5 @@
-//! The D-Bus API and trimtabctl against a real, private dbus-daemon, with a scripted loop behind the handle.
+//! The D-Bus API, trimtabctl and the libvirt client against a real, private dbus-daemon: with a scripted loop behind the
+//! handle, and a stand-in for libvirt-dbus.
 
 #![expect(clippy::unwrap_used, reason = "a test world that cannot be built fails the test")]
 
@@ -10,5 +11,6 @@ mod fake;
 mod faults;
 mod golden;
 mod introspection;
+mod libvirt;
 mod polkit;
 mod signals;

@@ -1,0 +1,259 @@
+//! The libvirt client against a stand-in for libvirt-dbus on a real bus: calls that are never answered, and floods of
+//! signals. What libvirt itself does is tested on the real one (tests/tests/live_libvirt.rs).
+
+use crate::bus::PrivateBus;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::sync::Notify;
+use trimtab_policy::knob::Knob;
+use trimtab_policy::units::GuestId;
+use trimtabd::libvirt::{Hypervisor, LibvirtConfig, LibvirtDbus, LibvirtError, LibvirtEvent};
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
+
+/// Longer than anything that is not blocked takes, also on a loaded machine.
+const IN_TIME: Duration = Duration::from_secs(20);
+const ROOT: &str = "/org/libvirt/QEMU";
+
+/// Calls at the service, and those among them that are not answered.
+#[derive(Debug, Default)]
+struct Desk {
+    present: AtomicUsize,
+    peak: AtomicUsize,
+    blocked: AtomicUsize,
+    /// Guests below this number hang.
+    hung: AtomicUsize,
+    go_on: Notify,
+}
+
+impl Desk {
+    /// A call comes in; it leaves when the value is dropped.
+    fn enter(self: &Arc<Self>) -> Visit {
+        let now = self.present.fetch_add(1, SeqCst) + 1;
+        self.peak.fetch_max(now, SeqCst);
+        Visit(self.clone())
+    }
+
+    /// Nobody hangs any more.
+    fn mend(&self) {
+        self.hung.store(0, SeqCst);
+        self.go_on.notify_waiters();
+    }
+}
+
+struct Visit(Arc<Desk>);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.present.fetch_sub(1, SeqCst);
+    }
+}
+
+struct Connect(Arc<Desk>);
+
+#[interface(name = "org.libvirt.Connect")]
+impl Connect {
+    async fn list_domains(&self, _flags: u32) -> Vec<OwnedObjectPath> {
+        let _visit = self.0.enter();
+        (0..GUESTS).map(|n| path(n).try_into().unwrap()).collect()
+    }
+    #[zbus(property, name = "LibVersion")]
+    fn lib_version(&self) -> u64 {
+        9_000_000
+    }
+    #[zbus(signal)]
+    async fn domain_event(
+        emitter: &SignalEmitter<'_>,
+        domain: OwnedObjectPath,
+        event: i32,
+        detail: i32,
+    ) -> zbus::Result<()>;
+}
+
+struct Domain {
+    desk: Arc<Desk>,
+    number: u8,
+}
+
+impl Domain {
+    /// Waits for ever if the guest hangs, or until that is mended.
+    async fn answer(&self) -> Visit {
+        let visit = self.desk.enter();
+        if usize::from(self.number) < self.desk.hung.load(SeqCst) {
+            self.desk.blocked.fetch_add(1, SeqCst);
+            self.desk.go_on.notified().await;
+            self.desk.blocked.fetch_sub(1, SeqCst);
+        }
+        visit
+    }
+}
+
+#[interface(name = "org.libvirt.Domain")]
+impl Domain {
+    #[zbus(property)]
+    fn name(&self) -> String {
+        format!("g{}", self.number)
+    }
+    async fn get_job_info(&self) -> (i32, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) {
+        let _visit = self.answer().await;
+        (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    }
+    async fn get_vcpu_pin_info(&self, _flags: u32) -> Vec<Vec<bool>> {
+        let _visit = self.answer().await;
+        vec![vec![true, true]]
+    }
+    async fn get_emulator_pin_info(&self, _flags: u32) -> Vec<bool> {
+        let _visit = self.answer().await;
+        vec![true, false]
+    }
+    #[zbus(name = "GetIOThreadInfo")]
+    async fn get_iothread_info(&self, _flags: u32) -> Vec<(u32, Vec<bool>)> {
+        let _visit = self.answer().await;
+        Vec::new()
+    }
+    async fn get_scheduler_parameters(&self, _flags: u32) -> HashMap<String, OwnedVariant> {
+        let _visit = self.answer().await;
+        HashMap::from([("cpu_shares".to_owned(), OwnedVariant::try_from(Variant::from(1024_u64)).unwrap())])
+    }
+    #[zbus(signal)]
+    async fn tunable(
+        emitter: &SignalEmitter<'_>,
+        parameters: HashMap<String, OwnedVariant>,
+    ) -> zbus::Result<()>;
+}
+
+/// Guests of the stand-in.
+const GUESTS: u8 = 6;
+
+fn path(number: u8) -> String {
+    format!("{ROOT}/domain/_{}", id(number).to_string().replace('-', "_"))
+}
+
+fn id(number: u8) -> GuestId {
+    GuestId([number + 1; 16])
+}
+
+/// libvirt-dbus, more or less, with the guests up to this number hung.
+async fn stand_in(bus: &PrivateBus, hung: u8) -> (Connection, Arc<Desk>) {
+    let desk = Arc::new(Desk { hung: usize::from(hung).into(), ..Desk::default() });
+    let mut builder = bus.bus().builder().serve_at(ROOT, Connect(desk.clone()));
+    for number in 0..GUESTS {
+        let domain = Domain { desk: desk.clone(), number };
+        builder = builder.serve_at(path(number), domain);
+    }
+    (builder.name("org.libvirt").build().await.unwrap(), desk)
+}
+
+async fn client(bus: &PrivateBus, max_in_flight: usize) -> Arc<LibvirtDbus> {
+    let config = LibvirtConfig {
+        bus: bus.bus(),
+        read_timeout: Duration::from_secs(1),
+        max_in_flight,
+        ..LibvirtConfig::default()
+    };
+    let libvirt = Arc::new(LibvirtDbus::start(config));
+    let connected = async { while libvirt.next_event().await != LibvirtEvent::Connected {} };
+    tokio::time::timeout(IN_TIME, connected).await.expect("connected in time");
+    libvirt
+}
+
+#[tokio::test]
+async fn four_blocked_calls_do_not_stop_the_fifth() {
+    let bus = PrivateBus::start();
+    let (_service, desk) = stand_in(&bus, 4).await;
+    let libvirt = client(&bus, 6).await;
+    let blocked: Vec<_> = (0..4)
+        .map(|number| {
+            let libvirt = libvirt.clone();
+            tokio::spawn(async move { libvirt.job_active(id(number)).await })
+        })
+        .collect();
+    let four = async {
+        while desk.blocked.load(SeqCst) < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(IN_TIME, four).await.expect("four calls out");
+    // The fifth is answered while the four are out, and again once they have been given up.
+    assert!(!libvirt.job_active(id(4)).await.unwrap());
+    assert_eq!(desk.blocked.load(SeqCst), 4);
+    for call in blocked {
+        let given_up = tokio::time::timeout(IN_TIME, call).await.expect("no call without a limit").unwrap();
+        assert!(matches!(given_up, Err(LibvirtError::Timeout { .. })), "{given_up:?}");
+    }
+    let knobs = libvirt.knobs(id(5)).await.unwrap();
+    assert!(knobs.contains_key(&Knob::CpuShares) && knobs.contains_key(&Knob::VcpuAffinity(0)), "{knobs:?}");
+    assert_eq!(desk.blocked.load(SeqCst), 4, "given up, but still out");
+    // Who hangs is not even asked again.
+    let refused = libvirt.job_active(id(0)).await;
+    assert!(matches!(refused, Err(LibvirtError::BackedOff { .. })), "{refused:?}");
+    desk.mend();
+    let answers = async {
+        while libvirt.job_active(id(0)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(IN_TIME, answers).await.expect("asked again once it has answered");
+}
+
+#[tokio::test]
+async fn never_more_calls_than_allowed_are_out() {
+    let bus = PrivateBus::start();
+    let (_service, desk) = stand_in(&bus, 0).await;
+    let libvirt = client(&bus, 3).await;
+    let calls: Vec<_> = (0..60)
+        .map(|n| {
+            let libvirt = libvirt.clone();
+            tokio::spawn(async move { libvirt.job_active(id(n % GUESTS)).await })
+        })
+        .collect();
+    for call in calls {
+        assert!(!tokio::time::timeout(IN_TIME, call).await.unwrap().unwrap().unwrap());
+    }
+    let peak = desk.peak.load(SeqCst);
+    assert!((1..=3).contains(&peak), "{peak} calls at once");
+}
+
+#[tokio::test]
+async fn a_flood_of_signals_blocks_nothing_and_is_one_event_each() {
+    let bus = PrivateBus::start();
+    let (service, _desk) = stand_in(&bus, 0).await;
+    let libvirt = client(&bus, 3).await;
+    // Nobody takes events off: far more than any queue holds.
+    let flood = tokio::spawn({
+        let service = service.clone();
+        async move {
+            for n in 0..20_000_u32 {
+                let number = u8::try_from(n % 3).unwrap();
+                let emitter = SignalEmitter::new(&service, path(number)).unwrap();
+                Domain::tunable(&emitter, HashMap::new()).await.unwrap();
+                let emitter = SignalEmitter::new(&service, ROOT).unwrap();
+                Connect::domain_event(&emitter, path(number).try_into().unwrap(), 4, 0).await.unwrap();
+            }
+        }
+    });
+    let mut answered = 0;
+    while !flood.is_finished() {
+        let call = tokio::time::timeout(IN_TIME, libvirt.job_active(id(5)));
+        assert!(!call.await.expect("a call is not held up").unwrap());
+        answered += 1;
+    }
+    flood.await.unwrap();
+    assert!(answered > 0);
+    // A last one of another guest tells that all before it have arrived.
+    let emitter = SignalEmitter::new(&service, path(4)).unwrap();
+    Domain::tunable(&emitter, HashMap::new()).await.unwrap();
+    let mut seen = Vec::new();
+    let all = async {
+        while !seen.contains(&LibvirtEvent::Tunable(id(4))) {
+            seen.push(libvirt.next_event().await);
+        }
+    };
+    tokio::time::timeout(IN_TIME, all).await.expect("the last event");
+    assert!(seen.contains(&LibvirtEvent::Tunable(id(2))) && seen.contains(&LibvirtEvent::Lifecycle(id(0))));
+    // Taken in one go after the flood: each guest and kind once, or twice if some came while the first were being taken.
+    assert!(seen.len() <= 16, "{} events", seen.len());
+    assert!(!libvirt.job_active(id(0)).await.unwrap());
+}

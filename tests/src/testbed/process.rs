@@ -71,6 +71,10 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, what: Signal) -> Result<()> {
+        if what == Signal::CONT {
+            // nsenter stops itself when its child is stopped, and then would not see the child's end.
+            signal(self.enter.id() as i32, what)?;
+        }
         signal(self.pid, what)
     }
 

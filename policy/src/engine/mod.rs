@@ -18,10 +18,12 @@
 //! One `Apply` is in flight at a time; the next comes out of `applied`. `SaveOriginal` always precedes the `Apply` that it
 //! is for. May not: perform anything, or read a clock.
 
+mod closing;
 mod command;
 mod hands;
 mod lifecycle;
 mod look;
+mod measure;
 mod recovery;
 mod trials;
 mod watch;

@@ -4,7 +4,7 @@
 //! old, when the load changes (then the model plans anew), or when a later decision is kept. May not: judge gains.
 
 use super::Engine;
-use super::trials::{Before, Floor};
+use super::measure::{Before, Floor};
 use crate::decision::{Change, Decision, Effect, Verdict};
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 
 use crate::error::{Fault, StoreError};
 use crate::read::{self, Reader};
-use crate::rows::{DecisionRow, LessonRow, OriginalRow};
+use crate::rows::{DecisionRow, LessonRow, OriginalRow, OverrideRow};
 use crate::schema;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -85,6 +85,7 @@ pub(crate) struct Known {
     pub(crate) originals: Vec<OriginalRow>,
     pub(crate) pending: Vec<DecisionRow>,
     pub(crate) lessons: Vec<LessonRow>,
+    pub(crate) overrides: Vec<OverrideRow>,
     pub(crate) last_decision: u64,
 }
 
@@ -97,6 +98,7 @@ impl Known {
             originals,
             pending: read::pending(conn).unwrap_or_default(),
             lessons: read::lessons(conn).unwrap_or_default(),
+            overrides: read::overrides(conn).unwrap_or_default(),
             last_decision: read::last_decision(conn).unwrap_or(0),
         }
     }
@@ -173,7 +175,7 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail("set it up"))?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(fail("set it up"))?;
     if pages > 0 {
-        conn = check(conn, &file)?;
+        conn = check(conn, &file, version)?;
     }
     schema::migrate(&mut conn, version).map_err(fail("bring its schema up to date"))?;
     limits(&conn, max_bytes).map_err(fail("set its limits"))?;
@@ -181,15 +183,24 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
 }
 
 /// The same connection, if the content is sound.
-fn check(conn: Connection, file: &Path) -> Result<Connection, StoreError> {
+fn check(conn: Connection, file: &Path, version: i64) -> Result<Connection, StoreError> {
     let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match verdict {
         Ok(text) if text == "ok" => {}
         Ok(what) => return Err(StoreError::Damaged { file: file.to_owned(), what }),
         Err(source) => return Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),
     }
-    if !conn.table_exists(None, "originals").unwrap_or(false) {
+    if version == 0 {
         return Ok(conn); // a first start that was cut short
+    }
+    // A table whose name is damaged is none to SQLite: its rows would be gone without a word.
+    if let Some(missing) =
+        schema::TABLES.iter().find(|table| !conn.table_exists(None, **table).unwrap_or(false))
+    {
+        return Err(StoreError::Damaged {
+            file: file.to_owned(),
+            what: format!("there is no table {missing}"),
+        });
     }
     // What a start acts upon must also be right inside its texts, which SQLite does not check.
     let reader = Reader { conn, file: file.to_owned(), waiting: BTreeMap::new() };

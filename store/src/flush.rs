@@ -4,16 +4,20 @@ use crate::pending::Pending;
 use crate::rows::SampleRow;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-/// Writes the batch, all or nothing. Decisions, notes and lessons reach the medium before this returns (a power loss must
+/// Writes the batch, all or nothing. Decisions, overrides, notes and lessons reach the medium before this returns (a power loss must
 /// not take the line that says what was done last); samples and originals reach the kernel, which is enough against the
 /// death of the process: originals do not outlive the host's memory anyway, and a sample is not worth a flush.
 pub(crate) fn batch(conn: &mut Connection, batch: &Pending) -> rusqlite::Result<()> {
-    let durable = !(batch.decisions.is_empty() && batch.lessons.is_empty() && batch.notes.is_empty());
+    let durable = !(batch.decisions.is_empty()
+        && batch.overrides.is_empty()
+        && batch.lessons.is_empty()
+        && batch.notes.is_empty());
     conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     meta(&tx, batch)?;
     decisions(&tx, batch)?;
     originals(&tx, batch)?;
+    overrides(&tx, batch)?;
     lessons_and_notes(&tx, batch)?;
     samples(&tx, batch.samples.iter())?;
     tx.commit()
@@ -29,7 +33,8 @@ fn meta(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
 fn decisions(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
     let mut put = tx.prepare_cached(
         "INSERT OR REPLACE INTO decisions(id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, \
-         after, verdict, outcome, closed_ms, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         after, verdict, outcome, closed_ms, sum, recipe) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     for row in batch.decisions.values() {
         put.execute(params![
@@ -48,6 +53,7 @@ fn decisions(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
             row.outcome,
             row.closed_ms,
             row.checksum(),
+            row.recipe,
         ])?;
     }
     Ok(())
@@ -67,6 +73,22 @@ fn originals(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
                 put.execute(values)?
             }
             None => delete.execute(params![guest, knob])?,
+        };
+    }
+    Ok(())
+}
+
+fn overrides(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO overrides(guest, family, guest_name, pid, why, time_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut delete = tx.prepare_cached("DELETE FROM overrides WHERE guest = ?1 AND family = ?2")?;
+    for ((guest, family), row) in &batch.overrides {
+        match row {
+            Some(row) => {
+                put.execute(params![guest, family, row.guest_name, row.pid, row.why, row.time_ms])?
+            }
+            None => delete.execute(params![guest, family])?,
         };
     }
     Ok(())

@@ -25,5 +25,5 @@ mod writer;
 pub use error::StoreError;
 pub use health::{Health, Lost};
 pub use read::{DecisionFilter, Reader};
-pub use rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, SampleRow};
+pub use rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, SampleRow};
 pub use store::{Loaded, Options, Store};

@@ -4,7 +4,7 @@
 //! closed decisions; originals never, their number is bounded by the knobs of the live guests.
 
 use crate::health::Lost;
-use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, SampleRow};
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, SampleRow};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Samples kept while the disk does not take them: over a minute of 100 guests at one a second.
@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     pub(crate) decisions: BTreeMap<u64, DecisionRow>,
     /// `None` = to be deleted.
     pub(crate) originals: BTreeMap<(String, String), Option<OriginalRow>>,
+    /// `None` = to be deleted. Like originals never dropped, their number is bounded in the same way.
+    pub(crate) overrides: BTreeMap<(String, String), Option<OverrideRow>>,
     pub(crate) lessons: BTreeMap<(String, String), LessonRow>,
     pub(crate) notes: VecDeque<NoteRow>,
     pub(crate) samples: VecDeque<SampleRow>,
@@ -39,6 +41,7 @@ impl Pending {
         !(self.meta.is_empty()
             && self.decisions.is_empty()
             && self.originals.is_empty()
+            && self.overrides.is_empty()
             && self.lessons.is_empty()
             && self.notes.is_empty())
     }
@@ -49,6 +52,7 @@ impl Pending {
             meta: std::mem::take(&mut self.meta),
             decisions: take_first(&mut self.decisions, BATCH_DECISIONS),
             originals: take_first(&mut self.originals, BATCH_OTHERS),
+            overrides: take_first(&mut self.overrides, BATCH_OTHERS),
             lessons: take_first(&mut self.lessons, BATCH_OTHERS),
             notes: take_front(&mut self.notes, BATCH_OTHERS),
             samples: take_front(&mut self.samples, BATCH_SAMPLES),
@@ -65,6 +69,7 @@ impl Pending {
         put_under(&mut self.meta, batch.meta);
         put_under(&mut self.decisions, batch.decisions);
         put_under(&mut self.originals, batch.originals);
+        put_under(&mut self.overrides, batch.overrides);
         put_under(&mut self.lessons, batch.lessons);
         put_before(&mut self.notes, batch.notes);
         put_before(&mut self.samples, batch.samples);
@@ -76,7 +81,9 @@ impl Pending {
         &mut self,
         decisions: impl IntoIterator<Item = DecisionRow>,
         lessons: impl IntoIterator<Item = LessonRow>,
+        overrides: impl IntoIterator<Item = OverrideRow>,
     ) {
+        put_under(&mut self.overrides, overrides.into_iter().map(|row| (row.key(), Some(row))).collect());
         put_under(&mut self.decisions, decisions.into_iter().map(|row| (row.id, row)).collect());
         let lessons = lessons.into_iter().map(|row| ((row.profile.clone(), row.recipe.clone()), row));
         put_under(&mut self.lessons, lessons.collect());

@@ -1,7 +1,7 @@
 //! Queries. What is still waiting in memory counts as written: a decision can be explained before the disk has it.
 
 use crate::error::StoreError;
-use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, PENDING, SampleRow};
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, SampleRow};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub struct DecisionFilter {
     pub guest: Option<String>,
     /// Only those made at or after this time.
     pub since_ms: Option<i64>,
+    /// Only those with this verdict.
+    pub verdict: Option<String>,
     /// At most so many; 0 means all.
     pub limit: u32,
 }
@@ -21,6 +23,7 @@ impl DecisionFilter {
     fn takes(&self, row: &DecisionRow) -> bool {
         self.guest.as_ref().is_none_or(|guest| row.guest == *guest || row.changes.contains(guest.as_str()))
             && self.since_ms.is_none_or(|since| row.time_ms >= since)
+            && self.verdict.as_ref().is_none_or(|verdict| row.verdict == *verdict)
     }
     fn limit(&self) -> usize {
         if self.limit == 0 { usize::MAX } else { self.limit as usize }
@@ -37,7 +40,7 @@ pub struct Reader {
 }
 
 const DECISION: &str = "SELECT id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, after, \
-                        verdict, outcome, closed_ms, sum FROM decisions";
+                        verdict, outcome, closed_ms, sum, recipe FROM decisions";
 
 impl Reader {
     fn fail(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -178,6 +181,7 @@ fn decision_row(row: &Row<'_>) -> rusqlite::Result<DecisionRow> {
         verdict: row.get(11)?,
         outcome: row.get(12)?,
         closed_ms: row.get(13)?,
+        recipe: row.get(15)?,
     };
     if row.get::<_, i64>(14)? != found.checksum() {
         return Err(damaged(format!("decision {} does not match its checksum", found.id)));
@@ -188,10 +192,10 @@ fn decision_row(row: &Row<'_>) -> rusqlite::Result<DecisionRow> {
 fn decisions(conn: &Connection, filter: &DecisionFilter) -> rusqlite::Result<Vec<DecisionRow>> {
     let sql = format!(
         "{DECISION} WHERE (?1 IS NULL OR guest = ?1 OR instr(changes, ?1) > 0) AND (?2 IS NULL OR time_ms >= ?2) \
-         ORDER BY id DESC LIMIT ?3"
+         AND (?3 IS NULL OR verdict = ?3) ORDER BY id DESC LIMIT ?4"
     );
     let limit = if filter.limit == 0 { -1 } else { i64::from(filter.limit) };
-    rows(conn, &sql, params![filter.guest, filter.since_ms, limit], decision_row)
+    rows(conn, &sql, params![filter.guest, filter.since_ms, filter.verdict, limit], decision_row)
 }
 
 pub(crate) fn pending(conn: &Connection) -> rusqlite::Result<Vec<DecisionRow>> {
@@ -221,6 +225,20 @@ pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
             mean_gain: row.get::<_, Option<f64>>(4)?.unwrap_or(0.0),
             failures: row.get(5)?,
             last_ms: row.get(6)?,
+        })
+    })
+}
+
+pub(crate) fn overrides(conn: &Connection) -> rusqlite::Result<Vec<OverrideRow>> {
+    let sql = "SELECT guest, family, guest_name, pid, why, time_ms FROM overrides ORDER BY guest, family";
+    rows(conn, sql, [], |row| {
+        Ok(OverrideRow {
+            guest: row.get(0)?,
+            family: row.get(1)?,
+            guest_name: row.get(2)?,
+            pid: row.get(3)?,
+            why: row.get(4)?,
+            time_ms: row.get(5)?,
         })
     })
 }

@@ -21,6 +21,9 @@ pub struct DecisionRow {
     pub why: String,
     /// Workload profile key.
     pub profile: String,
+    /// Shape of the change; empty in rows of journals that did not have it.
+    #[serde(default)]
+    pub recipe: String,
     /// Expected relative gain; absent when it is no finite number.
     pub expected: Option<f64>,
     /// Objective before the change, if measured.
@@ -53,6 +56,23 @@ pub struct OriginalRow {
     pub value: String,
     /// JSON of the value that Trimtab set last.
     pub ours: String,
+}
+
+/// A family of knobs of one guest that the admin has taken over. Keyed by `guest` and `family`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideRow {
+    /// Identity (UUID text) of the guest.
+    pub guest: String,
+    /// Its name at the time.
+    pub guest_name: String,
+    /// qemu's pid at the time: the override ends with that process.
+    pub pid: Option<i32>,
+    /// Name of the family.
+    pub family: String,
+    /// What was seen.
+    pub why: String,
+    /// When.
+    pub time_ms: i64,
 }
 
 /// What was learned of one recipe under one workload profile. Keyed by both.
@@ -126,6 +146,12 @@ impl OriginalRow {
     pub(crate) fn checksum(&self) -> i64 {
         let pid = self.pid.map(|pid| pid.to_string()).unwrap_or_default();
         checksum([&*self.guest, &self.guest_name, &pid, &self.knob, &self.value, &self.ours])
+    }
+}
+
+impl OverrideRow {
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.guest.clone(), self.family.clone())
     }
 }
 

@@ -9,7 +9,11 @@ pub(crate) const APPLICATION_ID: i64 = 0x5472_696d;
 /// Newest `PRAGMA user_version` known here.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
-const STEPS: [&str; 1] = ["
+/// What every journal has that was ever begun.
+pub(crate) const TABLES: [&str; 7] =
+    ["meta", "decisions", "originals", "lessons", "notes", "guests", "samples"];
+
+const STEPS: [&str; 2] = ["
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE decisions(
     id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, guest TEXT NOT NULL, guest_name TEXT NOT NULL,
@@ -35,6 +39,12 @@ CREATE VIEW sample_values AS
     SELECT time_ms, uuid AS guest, name AS guest_name, cpu_milli / 1e3 AS cpu_cores, delay_permille / 1e3 AS run_delay,
            read_kib * 1024.0 AS read_bps, write_kib * 1024.0 AS write_bps, speed_permille / 1e3 AS speed
     FROM samples JOIN guests ON guests.n = samples.guest;
+", "
+ALTER TABLE decisions ADD COLUMN recipe TEXT NOT NULL DEFAULT '';
+CREATE TABLE overrides(
+    guest TEXT NOT NULL, family TEXT NOT NULL, guest_name TEXT NOT NULL, pid INTEGER,
+    why TEXT NOT NULL, time_ms INTEGER NOT NULL,
+    PRIMARY KEY(guest, family)) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the file to [`VERSION`], each step in a transaction of its own. The caller has ruled out newer files.
@@ -47,4 +57,30 @@ pub(crate) fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> 
         tx.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_of_the_first_release_is_brought_up_to_date() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(STEPS[0]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO decisions VALUES(1,2,'g','n','placement','[]','w','p',0.1,NULL,NULL,'kept','o',3,4)",
+        )
+        .unwrap();
+        migrate(&mut conn, 1).unwrap();
+        let read = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(read("SELECT recipe || verdict FROM decisions"), "kept");
+        assert_eq!(
+            conn.query_row("SELECT count(*) FROM overrides", [], |row| row.get::<_, i64>(0)).unwrap(),
+            0
+        );
+        assert_eq!(
+            conn.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(),
+            VERSION
+        );
+    }
 }

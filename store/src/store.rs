@@ -6,7 +6,7 @@ use crate::health::Health;
 use crate::mirror::{Content, Mirror, Originals};
 use crate::pending::Pending;
 use crate::read::Reader;
-use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, SampleRow};
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, SampleRow};
 use crate::writer::{Barrier, Shared, What, Writer, locked};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -64,6 +64,8 @@ pub struct Loaded {
     pub pending: Vec<DecisionRow>,
     /// Lessons.
     pub lessons: Vec<LessonRow>,
+    /// What the admin has taken over.
+    pub overrides: Vec<OverrideRow>,
     /// Highest decision number ever given, 0 if none was.
     pub last_decision: u64,
     /// What the admin should be told, e.g. that a damaged file was moved aside.
@@ -104,12 +106,17 @@ impl Store {
         mirror.last_decision = known.last_decision.max(left.last_decision).max(newest);
         open.retain(|_, row| row.is_pending());
         if opened.moved.is_some() {
-            pending.keep(open.values().cloned(), known.lessons.iter().cloned());
+            pending.keep(
+                open.values().cloned(),
+                known.lessons.iter().cloned(),
+                known.overrides.iter().cloned(),
+            );
         }
         let loaded = Loaded {
             originals: mirror.originals.values().cloned().collect(),
             pending: open.into_values().collect(),
             lessons: known.lessons,
+            overrides: known.overrides,
             last_decision: mirror.last_decision,
             said: opened.moved.iter().cloned().collect(),
         };
@@ -151,6 +158,16 @@ impl Store {
     /// Inserts or updates a lesson. Never waits.
     pub fn learn(&self, row: LessonRow) {
         self.shared.queue(|pending| pending.lessons.insert((row.profile.clone(), row.recipe.clone()), row));
+    }
+
+    /// Inserts or updates what the admin has taken over. Never waits.
+    pub fn save_override(&self, row: OverrideRow) {
+        self.shared.queue(|pending| pending.overrides.insert(row.key(), Some(row)));
+    }
+
+    /// The admin gave it back, or the guest is gone. Never waits.
+    pub fn forget_override(&self, guest: &str, family: &str) {
+        self.shared.queue(|pending| pending.overrides.insert((guest.to_owned(), family.to_owned()), None));
     }
 
     /// Appends a note. Never waits.

@@ -326,8 +326,9 @@ impl Writer {
             let fault = Fault::of(&error);
             if fault == Fault::Row {
                 let originals = std::mem::take(&mut batch.originals);
+                let overrides = std::mem::take(&mut batch.overrides);
                 self.shared.lose(batch.count(), &error.to_string());
-                batch = Pending { originals, ..Pending::default() };
+                batch = Pending { originals, overrides, ..Pending::default() };
             }
             let lost = locked(&self.shared.queue).pending.put_back(batch);
             self.shared.lose(lost, &error.to_string());
@@ -352,7 +353,7 @@ impl Writer {
         match file::open(&self.path, self.max_bytes, damage) {
             Ok(Opened { conn, problem, moved, known }) => {
                 if moved.is_some() {
-                    locked(&self.shared.queue).pending.keep(known.pending, known.lessons);
+                    locked(&self.shared.queue).pending.keep(known.pending, known.lessons, known.overrides);
                 }
                 self.adopt(conn, problem, moved.as_deref());
             }

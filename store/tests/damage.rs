@@ -119,6 +119,19 @@ fn truncation_is_found() {
 }
 
 #[test]
+fn a_table_that_lost_its_name_is_missed() {
+    let dir = tempdir();
+    filled(dir.path());
+    let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+    file.execute_batch(
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'originals'; PRAGMA writable_schema = OFF",
+    )
+    .unwrap();
+    drop(file);
+    assert_eq!(replaced(dir.path()).last_decision, 300);
+}
+
+#[test]
 fn an_empty_file_is_a_new_journal() {
     let dir = tempdir();
     fs::write(journal(dir.path()), "").unwrap();

@@ -5,7 +5,7 @@ mod common;
 use common::{decision, original, sample};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
-use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, Reader, Store, StoreError};
+use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, OverrideRow, Reader, Store, StoreError};
 
 fn options(dir: &tempfile::TempDir) -> Options {
     let keep = 40_000; // days: the rows of these tests are from 1970 on
@@ -15,6 +15,17 @@ fn options(dir: &tempfile::TempDir) -> Options {
         samples_days: keep,
         decisions_days: keep,
         ..Options::new(dir.path().join("state"))
+    }
+}
+
+fn taken(family: &str) -> OverrideRow {
+    OverrideRow {
+        guest: original(1, "").guest,
+        guest_name: "web".into(),
+        pid: Some(4711),
+        family: family.into(),
+        why: "vcpu0.affinity was set to 1 by somebody else".into(),
+        time_ms: 7,
     }
 }
 
@@ -39,6 +50,9 @@ fn rows_survive_a_restart() {
         store.samples([sample(1000, 1), sample(2000, 1), sample(2000, 2)]);
         store.save_originals_now(vec![original(1, "cpu.shares"), original(1, "vcpu0.affinity")]).unwrap();
         store.forget_original(&original(1, "cpu.shares").guest, "cpu.shares");
+        store.save_override(taken("placement"));
+        store.save_override(taken("priority"));
+        store.forget_override(&taken("priority").guest, "priority");
         assert_eq!(store.health().to_string(), "ok");
     }
     let (store, loaded) = Store::open(options(&dir)).unwrap();
@@ -46,6 +60,7 @@ fn rows_survive_a_restart() {
     assert_eq!(loaded.lessons, [lesson]);
     assert_eq!(loaded.last_decision, 2);
     assert_eq!(loaded.originals, [original(1, "vcpu0.affinity")]);
+    assert_eq!(loaded.overrides, [taken("placement")]);
     assert_eq!(loaded.said, [""; 0]);
     assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals, "file and mirror agree");
     assert_eq!(store.read_now(|r| r.notes(10)).unwrap(), [note]);
@@ -72,6 +87,8 @@ fn decisions_are_filtered_and_waiting_ones_count() {
     let touched =
         DecisionFilter { guest: Some("99999999-2222-3333-4444-555555555555".into()), ..all.clone() };
     assert_eq!(ids(touched).len(), 20);
+    let only = |verdict: &str| DecisionFilter { verdict: Some(verdict.into()), ..all.clone() };
+    assert_eq!((ids(only("pending")), ids(only("kept"))), (vec![20], vec![]));
     let unknown = DecisionFilter { guest: Some("00000000-2222-3333-4444-555555555555".into()), ..all };
     assert!(ids(unknown).is_empty());
     assert_eq!(store.read_now(|r| r.decision(7)).unwrap(), Some(decision(7, "reverted")));

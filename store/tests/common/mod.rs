@@ -12,6 +12,7 @@ pub(crate) fn decision(id: u64, verdict: &str) -> DecisionRow {
         changes: r#"[{"guest":"99999999-2222-3333-4444-555555555555","knob":"vcpu0.affinity"}]"#.to_owned(),
         why: "its service threads wait".to_owned(),
         profile: "io".to_owned(),
+        recipe: "isolate-io".to_owned(),
         expected: Some(0.25),
         before: Some(0.5),
         after: None,

@@ -68,8 +68,10 @@ pub struct Decision {
     pub changes: Vec<Change>,
     /// The bottleneck and the reasoning, one or more sentences for a human.
     pub why: String,
-    /// The workload profile under which it was tried (key of the knob memory).
+    /// The workload profile under which it was tried (key of the knob memory, with the recipe).
     pub profile: String,
+    /// Shape of the change, e.g. `isolate-io` or `shares-x4`; empty in rows of journals that did not have it.
+    pub recipe: String,
     /// Expected relative gain of the objective, 0.10 = +10 %.
     pub expected: f64,
     /// Live objective before, if measured.
@@ -142,6 +144,23 @@ pub struct Original {
     pub ours: KnobValue,
 }
 
+/// A knob family of a guest that the admin has taken over, by turning a knob of it himself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Whose.
+    pub guest: GuestId,
+    /// The guest's name at the time.
+    pub guest_name: String,
+    /// qemu's pid at the time: the admin's value dies with the process, and so does the override.
+    pub pid: Option<i32>,
+    /// The family that is left alone.
+    pub family: Family,
+    /// What was seen.
+    pub why: String,
+    /// When it was seen.
+    pub time: UnixMs,
+}
+
 /// What the core asks the driver to do, in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
@@ -164,6 +183,15 @@ pub enum Effect {
         guest: GuestId,
         /// Which.
         knob: Knob,
+    },
+    /// Store this: it must be known at the next start.
+    SaveOverride(Override),
+    /// The admin gave it back, or the guest's process is gone.
+    ForgetOverride {
+        /// Whose.
+        guest: GuestId,
+        /// Which.
+        family: Family,
     },
     /// A line for the log and the journal's event table that belongs to no decision (override seen, guest lost, ...).
     Note {

@@ -1,13 +1,16 @@
 //! What helped which workload: lessons per (profile, recipe).
 //!
 //! A recipe that was kept is tried first next time under the same profile; one that failed rests, twice as long after each
-//! further failure. Time is the monotonic clock of this run; a lesson loaded from the store rests from its wall time on, as
+//! further failure, and long when it was the admin who undid it. Time is the monotonic clock of this run; a lesson loaded from the store rests from its wall time on, as
 //! far as the wall clock can be believed. May not: decide.
 
 use crate::config::ArbiterConfig;
 use crate::decision::Lesson;
 use crate::units::{MonoNs, UnixMs};
 use std::collections::BTreeMap;
+
+/// Failures in a row that an admin's undoing counts as: at the defaults eight minutes of rest, and sixteen after the next.
+const VETO_FAILURES: u32 = 4;
 
 /// Key of a lesson.
 type Key = (String, String);
@@ -58,15 +61,7 @@ impl Knowledge {
         config: &ArbiterConfig,
     ) -> Lesson {
         let key = (profile.to_owned(), recipe.to_owned());
-        let lesson = self.lessons.entry(key.clone()).or_insert_with(|| Lesson {
-            profile: key.0.clone(),
-            recipe: key.1.clone(),
-            tried: 0,
-            kept: 0,
-            mean_gain: 0.0,
-            failures: 0,
-            last: now.1,
-        });
+        let lesson = self.entry(profile, recipe, now.1);
         lesson.tried = lesson.tried.saturating_add(1);
         lesson.last = now.1;
         if let Some(gain) = gain.filter(|g| g.is_finite()) {
@@ -75,12 +70,47 @@ impl Knowledge {
         if kept {
             lesson.kept = lesson.kept.saturating_add(1);
             lesson.failures = 0;
-            self.rests_until.remove(&key);
         } else {
             lesson.failures = lesson.failures.saturating_add(1);
+        }
+        let lesson = lesson.clone();
+        if kept {
+            self.rests_until.remove(&key);
+        } else {
             self.rests_until.insert(key, after(now.0, backoff_ms(lesson.failures, config)));
         }
-        lesson.clone()
+        lesson
+    }
+
+    /// Enters that the admin undid a decision and gives the lesson to store. A human's word weighs more than one failed trial:
+    /// it counts as `VETO_FAILURES` in a row.
+    pub fn veto(
+        &mut self,
+        profile: &str,
+        recipe: &str,
+        now: (MonoNs, UnixMs),
+        config: &ArbiterConfig,
+    ) -> Lesson {
+        let lesson = self.entry(profile, recipe, now.1);
+        lesson.last = now.1;
+        lesson.failures = lesson.failures.saturating_add(1).max(VETO_FAILURES);
+        let lesson = lesson.clone();
+        let until = after(now.0, backoff_ms(lesson.failures, config));
+        self.rests_until.insert((profile.to_owned(), recipe.to_owned()), until);
+        lesson
+    }
+
+    fn entry(&mut self, profile: &str, recipe: &str, now: UnixMs) -> &mut Lesson {
+        let key = (profile.to_owned(), recipe.to_owned());
+        self.lessons.entry(key).or_insert_with_key(|(profile, recipe)| Lesson {
+            profile: profile.clone(),
+            recipe: recipe.clone(),
+            tried: 0,
+            kept: 0,
+            mean_gain: 0.0,
+            failures: 0,
+            last: now,
+        })
     }
 
     /// Gain to rank a recipe by: the prediction, drawn towards what was measured as trials accumulate.
@@ -143,6 +173,18 @@ mod tests {
         assert!((l.mean_gain - 0.1).abs() < 1e-12 && l.tried == 2 && l.kept == 1 && l.failures == 0);
         assert!(k.is_proven("p", "r") && !k.is_proven("q", "r"));
         assert!(k.rank("p", "r", 0.5) < 0.2);
+    }
+
+    #[test]
+    fn an_undoing_by_the_admin_rests_long() {
+        let config = ArbiterConfig::default();
+        let mut k = Knowledge::default();
+        k.learn("p", "r", true, Some(0.2), (MonoNs(0), UnixMs(0)), &config);
+        k.veto("p", "r", (MonoNs(S), UnixMs(0)), &config);
+        assert!(!k.is_proven("p", "r"));
+        assert_eq!(k.rests("p", "r", MonoNs(2 * S)), Some(MonoNs(481 * S)));
+        assert_eq!(k.veto("p", "r", (MonoNs(S), UnixMs(0)), &config).failures, 5);
+        assert_eq!(k.veto("q", "r", (MonoNs(S), UnixMs(0)), &config).tried, 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! If a read-back shows a value that we did not set, the admin's change wins: the whole family of that guest is *handed
 //! over* until `restore` or a restart of the guest. May not: emit effects or know about trials.
 
-use crate::decision::{Change, Effect, Original};
+use crate::decision::{Change, Effect, Original, Override};
 use crate::knob::{Family, Knob, KnobValue};
 use crate::topology::CpuSet;
 use crate::units::{GuestId, MonoNs};
@@ -40,7 +40,7 @@ pub(crate) struct Moved {
 pub(crate) struct Ledger {
     seen: BTreeMap<GuestId, BTreeMap<Knob, KnobValue>>,
     held: BTreeMap<(GuestId, Knob), Held>,
-    handed_over: BTreeMap<(GuestId, Family), String>,
+    handed_over: BTreeMap<(GuestId, Family), Override>,
 }
 
 /// Whether two values mean the same on the usable CPUs: libvirt lists CPUs that do not exist here, and the kernel takes
@@ -56,13 +56,14 @@ pub(crate) fn same(expected: &KnobValue, found: &KnobValue, usable: &CpuSet) -> 
 }
 
 impl Ledger {
-    /// Originals found in the store at start.
-    pub(crate) fn load(originals: Vec<Original>) -> Self {
+    /// Originals and overrides found in the store at start.
+    pub(crate) fn load(originals: Vec<Original>, overrides: Vec<Override>) -> Self {
         let held = originals.into_iter().map(|o| {
             let previous = o.ours.clone();
             ((o.guest, o.knob), Held { original: o, previous, unsure: None, set_at: MonoNs(0), doubts: 0 })
         });
-        Self { held: held.collect(), ..Self::default() }
+        let handed_over = overrides.into_iter().map(|o| ((o.guest, o.family), o));
+        Self { held: held.collect(), handed_over: handed_over.collect(), ..Self::default() }
     }
 
     /// Last known values of a guest's knobs; `None` before the first read-back.
@@ -77,8 +78,15 @@ impl Ledger {
 
     /// Originals of one guest's held knobs.
     pub(crate) fn originals_of(&self, guest: GuestId) -> BTreeMap<Knob, KnobValue> {
-        let mine = self.held.range((guest, Knob::VcpuAffinity(0))..).take_while(|((g, _), _)| *g == guest);
-        mine.map(|((_, k), h)| (*k, h.original.value.clone())).collect()
+        self.held_of(guest).map(|o| (o.knob, o.value.clone())).collect()
+    }
+
+    /// Records of one guest's held knobs.
+    pub(crate) fn held_of(&self, guest: GuestId) -> impl Iterator<Item = &Original> {
+        // The first knob in the order of knobs.
+        let mine =
+            self.held.range((guest, Knob::VcpuAffinity(0))..).take_while(move |((g, _), _)| *g == guest);
+        mine.map(|(_, h)| &h.original)
     }
 
     pub(crate) fn held(&self, guest: GuestId, knob: Knob) -> Option<&Original> {
@@ -87,7 +95,20 @@ impl Ledger {
 
     /// Why a family of a guest belongs to the admin, if it does.
     pub(crate) fn handed_over(&self, guest: GuestId, family: Family) -> Option<&str> {
-        self.handed_over.get(&(guest, family)).map(String::as_str)
+        self.handed_over.get(&(guest, family)).map(|o| o.why.as_str())
+    }
+
+    /// Guests of which something is remembered, with qemu's pid at the time.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = (GuestId, Option<i32>)> {
+        let held = self.held.values().map(|h| (h.original.guest, h.original.pid));
+        held.chain(self.handed_over.values().map(|o| (o.guest, o.pid)))
+    }
+
+    /// Value that a held knob has as far as we know, if it is not to become `to`: what a change to `to` starts from.
+    pub(crate) fn start_of(&self, guest: GuestId, knob: Knob, to: &KnobValue) -> Option<&KnobValue> {
+        let held = self.held.get(&(guest, knob))?;
+        let ours = &held.original.ours;
+        Some(if ours == to { held.unsure.as_ref().unwrap_or(ours) } else { ours })
     }
 
     /// Announces a change: the record to store before it is made.
@@ -164,8 +185,12 @@ impl Ledger {
                 held.doubts = 0;
                 // The belief stays in our own words, so that `from` of a later change is what we set.
                 seen.insert(knob, ours.clone());
-            } else if at < held.set_at || held.unsure.as_ref().is_some_and(|u| same(u, value, usable)) {
-                // Older than our change, or a refused change that took effect after all.
+            } else if at < held.set_at {
+                // Older than our change.
+            } else if let Some(late) = held.unsure.take_if(|u| same(u, value, usable)) {
+                // A refused change that took effect after all.
+                seen.insert(knob, late.clone());
+                held.previous = std::mem::replace(&mut held.original.ours, late);
             } else if same(&held.previous, value, usable) && held.doubts == 0 {
                 held.doubts = 1;
             } else {
@@ -177,6 +202,22 @@ impl Ledger {
             self.held.remove(&(guest, m.knob));
         }
         moved
+    }
+
+    /// Lets go of knobs that were read back at their originals while nothing was announced: a way back was made after all.
+    pub(crate) fn release<'a>(
+        &mut self,
+        guest: GuestId,
+        values: impl Iterator<Item = (&'a Knob, &'a KnobValue)>,
+    ) -> Vec<Effect> {
+        let is_back = |h: &Held| h.unsure.is_none() && h.original.ours == h.original.value;
+        let back: Vec<Knob> = values
+            .filter(|(k, v)| {
+                self.held.get(&(guest, **k)).is_some_and(|h| is_back(h) && h.original.value == **v)
+            })
+            .map(|(k, _)| *k)
+            .collect();
+        back.into_iter().filter_map(|knob| self.settle(guest, knob)).collect()
     }
 
     /// A change that was announced is not made after all. Returns what to store instead.
@@ -198,25 +239,29 @@ impl Ledger {
         self.held.remove(&(guest, knob));
     }
 
-    /// Hands a family over to the admin.
-    pub(crate) fn hand_over(&mut self, guest: GuestId, family: Family, why: String) {
-        self.handed_over.entry((guest, family)).or_insert(why);
+    /// Hands a family over to the admin. Returns what to store, unless it was his already.
+    pub(crate) fn hand_over(&mut self, it: Override) -> Option<Effect> {
+        let key = (it.guest, it.family);
+        if self.handed_over.contains_key(&key) {
+            return None;
+        }
+        self.handed_over.insert(key, it.clone());
+        Some(Effect::SaveOverride(it))
     }
 
-    /// The admin gives back what was handed over, of one guest or of all. Returns how many families.
-    pub(crate) fn take_back(&mut self, guest: Option<GuestId>) -> usize {
-        let before = self.handed_over.len();
-        self.handed_over.retain(|(g, _), _| guest.is_some_and(|only| *g != only));
-        before - self.handed_over.len()
+    /// The admin gives back what was handed over, of one guest or of all. Returns what to forget.
+    pub(crate) fn take_back(&mut self, guest: Option<GuestId>) -> Vec<Effect> {
+        let given = self.handed_over.extract_if(.., |(g, _), _| guest.is_none_or(|only| *g == only));
+        given.map(|((guest, family), _)| Effect::ForgetOverride { guest, family }).collect()
     }
 
-    /// The guest is gone or restarted: its live knobs died with the process. Returns the knobs to forget.
-    pub(crate) fn forget(&mut self, guest: GuestId) -> Vec<Knob> {
+    /// The guest is gone or restarted: its live knobs died with the process. Returns what to forget.
+    pub(crate) fn forget(&mut self, guest: GuestId) -> Vec<Effect> {
         self.seen.remove(&guest);
-        self.handed_over.retain(|(g, _), _| *g != guest);
-        let knobs: Vec<Knob> = self.held.keys().filter(|(g, _)| *g == guest).map(|(_, k)| *k).collect();
-        self.held.retain(|(g, _), _| *g != guest);
-        knobs
+        let mut effects = self.take_back(Some(guest));
+        let held = self.held.extract_if(.., |(g, _), _| *g == guest);
+        effects.extend(held.map(|((guest, knob), _)| Effect::ForgetOriginal { guest, knob }));
+        effects
     }
 }
 
@@ -273,6 +318,7 @@ mod tests {
             l.read_back(G, &values(4096), MonoNs(4), &CpuSet::first(2), None).is_empty(),
             "refused, yet set"
         );
+        assert_eq!(l.held(G, K).map(|o| &o.ours), Some(&KnobValue::Shares(4096)));
     }
 
     #[test]
@@ -297,10 +343,20 @@ mod tests {
     #[test]
     fn the_admin_gives_back() {
         let mut l = Ledger::default();
-        l.hand_over(G, Family::Priority, "moved".to_owned());
+        let it = Override {
+            guest: G,
+            guest_name: "g".to_owned(),
+            pid: Some(7),
+            family: Family::Priority,
+            why: "moved".to_owned(),
+            time: crate::units::UnixMs(1),
+        };
+        assert_eq!(l.hand_over(it.clone()), Some(Effect::SaveOverride(it.clone())));
+        assert_eq!(l.hand_over(it.clone()), None, "it was his already");
+        let mut l = Ledger::load(Vec::new(), vec![it]);
         assert_eq!(l.handed_over(G, Family::Priority), Some("moved"));
-        assert_eq!(l.take_back(Some(GuestId([2; 16]))), 0);
-        assert_eq!(l.take_back(None), 1);
+        assert_eq!(l.take_back(Some(GuestId([2; 16]))), []);
+        assert_eq!(l.take_back(None), [Effect::ForgetOverride { guest: G, family: Family::Priority }]);
         assert_eq!(l.handed_over(G, Family::Priority), None);
     }
 }

@@ -27,6 +27,8 @@ pub struct Rule {
     pub last_look: bool,
     /// The change only undoes former changes of ours: kept unless it is worse.
     pub undoes: bool,
+    /// The change was made to bring guests back to their floors, and it did so without pushing anybody else below.
+    pub cured: bool,
 }
 
 /// Whether an open trial is looked at now: the first time after `after_ms`, then after half as much each, the last time
@@ -98,7 +100,9 @@ fn decide(e: &Evidence, rule: &Rule) -> Judgement {
             _ => Judgement::Undecided,
         };
     }
-    if e.low > 0.0 && e.gain >= rule.min_gain {
+    // A floor is worth what noise could hide and less than the least gain, no more.
+    let affordable = rule.cured && e.high >= 0.0 && e.gain > -rule.min_gain;
+    if affordable || (e.low > 0.0 && e.gain >= rule.min_gain) {
         Judgement::Keep
     } else if e.high < rule.min_gain || rule.last_look {
         Judgement::Revert
@@ -184,7 +188,8 @@ fn normal_quantile(p: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { min_gain: 0.03, confidence: 0.95, last_look: false, undoes: false };
+    const RULE: Rule =
+        Rule { min_gain: 0.03, confidence: 0.95, last_look: false, undoes: false, cured: false };
 
     #[test]
     fn t_quantiles_match_the_tables() {
@@ -219,6 +224,20 @@ mod tests {
         assert_eq!(judge(&before, &after, &RULE).unwrap().0, Judgement::Undecided);
         let last = Rule { last_look: true, ..RULE };
         assert_eq!(judge(&before, &after, &last).unwrap().0, Judgement::Revert);
+    }
+
+    #[test]
+    fn a_cure_may_cost_what_noise_could_hide() {
+        let (before, cured) = ([0.40, 0.41, 0.39, 0.40, 0.40], Rule { cured: true, last_look: true, ..RULE });
+        let of = |after: &[f64], rule: &Rule| judge(&before, after, rule).unwrap().0;
+        assert_eq!(of(&[0.40, 0.39, 0.40, 0.40, 0.39, 0.40], &cured), Judgement::Keep);
+        assert_eq!(
+            of(&[0.40, 0.39, 0.40, 0.40, 0.39, 0.40], &Rule { cured: false, ..cured }),
+            Judgement::Revert
+        );
+        // Clearly less, and less by more than the least gain within much noise: both are too dear.
+        assert_eq!(of(&[0.38, 0.38, 0.38, 0.38, 0.38, 0.38], &cured), Judgement::Revert);
+        assert_eq!(of(&[0.30, 0.46, 0.28, 0.50, 0.30, 0.46], &cured), Judgement::Revert);
     }
 
     #[test]

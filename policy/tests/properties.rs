@@ -273,7 +273,7 @@ proptest! {
                         prop_assert_eq!(&more, &twin.applied(at, UnixMs(0), decision, &change, &outcome));
                         queue.extend(more);
                     }
-                    Effect::Record(_) | Effect::Learn(_) | Effect::Note { .. } => {}
+                    _ => {}
                 }
             }
         }

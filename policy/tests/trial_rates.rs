@@ -1,4 +1,4 @@
-//! The trial's error rates stay within the bounds that docs/algorithms/trial.md promises: 24,000 synthetic trials.
+//! The trial's error rates stay within the bounds that docs/algorithms/trial.md promises: 28,000 synthetic trials.
 
 #[path = "../examples/trial_rates/sim.rs"]
 mod sim;
@@ -6,7 +6,7 @@ mod sim;
 use sim::{Kind, Normal, run};
 
 fn kept(gain: f64, noise: f64, rho: f64, before: usize) -> f64 {
-    run(Kind { gain, noise, rho, before }, 1_000, &mut Normal::new(7)).kept_rate()
+    run(Kind { gain, noise, rho, before, cured: false }, 1_000, &mut Normal::new(7)).kept_rate()
 }
 
 #[test]
@@ -27,6 +27,16 @@ fn harmful_changes_are_hardly_ever_kept() {
         let rate = kept(-0.10, noise, rho, 5);
         assert!(rate <= 0.02, "noise {noise}, rho {rho}: {rate}");
     }
+}
+
+#[test]
+fn cures_that_cost_much_are_hardly_ever_kept() {
+    let kept = |gain, noise| {
+        let kind = Kind { gain, noise, rho: 0.3, before: 5, cured: true };
+        run(kind, 1_000, &mut Normal::new(7)).kept_rate()
+    };
+    assert!(kept(-0.10, 0.03) <= 0.05 && kept(-0.20, 0.05) <= 0.02);
+    assert!(kept(0.0, 0.03) >= 0.85 && kept(0.0, 0.01) >= 0.95);
 }
 
 #[test]

@@ -7,22 +7,31 @@ use sim::{Kind, Normal, run};
 
 const TRIALS: u32 = 2_000;
 const GAINS: [f64; 9] = [-0.20, -0.05, 0.0, 0.03, 0.05, 0.10, 0.20, 0.30, 0.50];
+/// What a cure may cost.
+const COSTS: [f64; 7] = [-0.20, -0.10, -0.05, -0.03, -0.01, 0.0, 0.05];
 
 fn main() {
-    let mut random = Normal::new(1);
+    let ordinary = table(&GAINS, false, &mut Normal::new(1));
+    println!("\nthe same of changes that brought guests back to their floors");
+    let cures = table(&COSTS, true, &mut Normal::new(2));
+    println!("{} trials in all", ordinary + cures);
+}
+
+/// Prints one table and gives the number of trials behind it.
+fn table(gains: &[f64], cured: bool, random: &mut Normal) -> u32 {
     let mut total = 0;
     println!("per cent kept (mean ticks to the verdict), {TRIALS} trials a cell");
     print!("| noise | rho | before |");
-    for gain in GAINS {
+    for gain in gains {
         print!(" {:+.0} % |", gain * 100.0);
     }
-    println!("\n|---|---|---|{}", "---|".repeat(GAINS.len()));
+    println!("\n|---|---|---|{}", "---|".repeat(gains.len()));
     for before in [5, 12] {
         for noise in [0.01, 0.03, 0.05, 0.10, 0.20] {
             for rho in [0.0, 0.3, 0.6] {
                 print!("| {:.0} % | {rho} | {before} s |", noise * 100.0);
-                for gain in GAINS {
-                    let tally = run(Kind { gain, noise, rho, before }, TRIALS, &mut random);
+                for &gain in gains {
+                    let tally = run(Kind { gain, noise, rho, before, cured }, TRIALS, random);
                     total += tally.trials;
                     let ticks = f64::from(tally.ticks) / f64::from(tally.trials);
                     print!(" {:.1} ({ticks:.0}) |", tally.kept_rate() * 100.0);
@@ -31,5 +40,5 @@ fn main() {
             }
         }
     }
-    println!("{total} trials in all");
+    total
 }

@@ -15,6 +15,8 @@ pub(crate) struct Kind {
     pub(crate) rho: f64,
     /// Ticks in the window before.
     pub(crate) before: usize,
+    /// Whether the change brought guests back to their floors.
+    pub(crate) cured: bool,
 }
 
 /// What became of many trials of one kind.
@@ -75,6 +77,7 @@ pub(crate) fn run(kind: Kind, trials: u32, random: &mut Normal) -> Tally {
                 confidence: config.trial.confidence_pct / 100.0,
                 last_look,
                 undoes: false,
+                cured: kind.cured,
             };
             match judge(&before, &after[..look], &rule).map(|(judgement, _)| judgement) {
                 Some(Judgement::Undecided) | None => continue,

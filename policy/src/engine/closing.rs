@@ -5,7 +5,7 @@
 use super::Engine;
 use super::trials::Phase;
 use super::watch::Watch;
-use crate::decision::{Change, DecisionId, Effect, Verdict};
+use crate::decision::{Change, Decision, Effect, Verdict};
 use crate::units::GuestId;
 
 impl Engine {
@@ -17,10 +17,9 @@ impl Engine {
         decision.closed = Some(self.wall);
         let now = (self.now, self.wall);
         let config = &self.config.arbiter;
-        let lesson = self.knowledge.learn(&decision.profile, &trial.recipe, true, trial.gain, now, config);
+        let lesson = self.knowledge.learn(&decision.profile, &decision.recipe, true, trial.gain, now, config);
         self.watch = (!trial.undoes).then(|| Watch {
             decision: decision.clone(),
-            recipe: trial.recipe,
             before: trial.before,
             capacity: trial.capacity,
             since: self.now,
@@ -30,7 +29,28 @@ impl Engine {
             self.effects.extend(self.ledger.settle(c.guest, c.knob));
         }
         self.effects.push(Effect::Learn(lesson));
-        self.effects.push(Effect::Record(decision));
+        self.effects.push(Effect::Record(decision.clone()));
+        self.kept.insert(decision.id, decision);
+        self.kept.retain(|_, d| d.changes.iter().any(|c| self.ledger.held(c.guest, c.knob).is_some()));
+    }
+
+    /// A kept decision that a command undoes: recorded as reverted once its knobs are back, and not tried again at once.
+    pub(super) fn undo_kept(&mut self, mut decision: Decision, how: &str) {
+        self.kept.remove(&decision.id);
+        self.veto(&decision);
+        decision.verdict = Verdict::Reverted;
+        decision.outcome = format!("{how} by command; before that, {}", decision.outcome);
+        self.reverting.push(decision);
+    }
+
+    /// What the admin undid is not done again soon.
+    pub(super) fn veto(&mut self, decision: &Decision) {
+        if decision.recipe.is_empty() {
+            return;
+        }
+        let now = (self.now, self.wall);
+        let lesson = self.knowledge.veto(&decision.profile, &decision.recipe, now, &self.config.arbiter);
+        self.effects.push(Effect::Learn(lesson));
     }
 
     /// Ends the open trial as reverted: what it changed goes back in reverse order, then the verdict is recorded.
@@ -63,21 +83,20 @@ impl Engine {
     pub(super) fn finish_closing(&mut self) {
         self.finish_reverting();
         let Some(trial) = self.trial.as_ref().filter(|t| t.phase == Phase::Closing) else { return };
-        let id = trial.decision.id;
         let reachable = |g: GuestId| self.guests.get(&g).is_some_and(super::Known::is_reachable);
-        if self.hands.works_on(id, reachable) {
+        if self.hands.works_on(&trial.decision, reachable) {
             return;
         }
         let Some(trial) = self.trial.take() else { return };
         let mut decision = trial.decision;
         decision.verdict = Verdict::Reverted;
         decision.closed = Some(self.wall);
-        decision.outcome.push_str(&self.what_waits(id));
+        decision.outcome.push_str(&self.what_waits(&decision));
         let now = (self.now, self.wall);
         let config = &self.config.arbiter;
         if trial.failed == Some(true) {
             let lesson =
-                self.knowledge.learn(&decision.profile, &trial.recipe, false, trial.gain, now, config);
+                self.knowledge.learn(&decision.profile, &decision.recipe, false, trial.gain, now, config);
             self.effects.push(Effect::Learn(lesson));
         }
         self.arbiter.closed(self.now, &decision.profile, trial.failed, config.cool_down_ms);
@@ -87,19 +106,18 @@ impl Engine {
     /// Likewise for kept decisions that a command reverts.
     fn finish_reverting(&mut self) {
         let reachable = |g: GuestId| self.guests.get(&g).is_some_and(super::Known::is_reachable);
-        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reverting)
-            .into_iter()
-            .partition(|d| self.hands.works_on(d.id, reachable));
+        let (open, done): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.reverting).into_iter().partition(|d| self.hands.works_on(d, reachable));
         self.reverting = open;
         for mut decision in done {
             decision.closed = Some(self.wall);
-            decision.outcome.push_str(&self.what_waits(decision.id));
+            decision.outcome.push_str(&self.what_waits(&decision));
             self.effects.push(Effect::Record(decision));
         }
     }
 
     /// What of a decision's changes could not be undone yet, as the end of its outcome.
-    pub(super) fn what_waits(&self, decision: DecisionId) -> String {
+    pub(super) fn what_waits(&self, decision: &Decision) -> String {
         match self.hands.waits_for(decision) {
             0 => String::new(),
             n => format!(

@@ -1,8 +1,10 @@
 //! What an admin can ask for. Every command answers with one line per knob that it will turn. May not: wait.
 
 use super::Engine;
+use super::trials::Phase;
 use crate::config::{ConfigError, PolicyConfig};
 use crate::decision::{Change, Decision, DecisionId, Effect, Mode, Verdict};
+use crate::knob::{Knob, KnobValue};
 use crate::units::{GuestId, MonoNs, UnixMs};
 
 /// A request.
@@ -18,7 +20,8 @@ pub enum Command {
     Revert(Box<Decision>),
     /// Every knob of one guest, or of all, back to its original; what the admin took over is handed back to Trimtab.
     Restore(Option<GuestId>),
-    /// Another configuration. Its mode takes effect too.
+    /// Another configuration. Its mode takes effect only if it is another one than the last configuration had: a mode that was
+    /// set by command outlives changes elsewhere.
     Reconfigure(Box<PolicyConfig>),
 }
 
@@ -71,7 +74,8 @@ impl Engine {
             Command::Restore(guest) => self.restore(guest)?,
             Command::Reconfigure(config) => {
                 config.validate().map_err(CommandError::BadConfig)?;
-                let mode = config.mode;
+                let was = std::mem::replace(&mut self.configured_mode, config.mode);
+                let mode = if config.mode == was { self.mode } else { config.mode };
                 self.config = *config;
                 self.set_mode(mode)
             }
@@ -105,7 +109,10 @@ impl Engine {
         if self.trial.as_ref().is_some_and(|t| t.decision.id == id) {
             let lines = decision.changes.iter().rev().map(|c| line(c, &c.to, &c.from)).collect();
             self.rest_guests(decision.changes.iter().map(|c| c.guest));
-            self.close_trial("by command", Some(true));
+            if let Some(open) = self.trial.as_ref().map(|t| t.decision.clone()) {
+                self.veto(&open);
+            }
+            self.close_trial("by command", None);
             return Ok(lines);
         }
         if decision.verdict != Verdict::Kept {
@@ -113,31 +120,40 @@ impl Engine {
             return Err(CommandError::NotInForce(id, what));
         }
         let mut lines = Vec::new();
-        let mut any = false;
+        let mut in_force = Vec::new();
         for c in decision.changes.iter().rev() {
-            let ours = self.ledger.held(c.guest, c.knob).map(|o| o.ours.clone());
-            if ours.as_ref() == Some(&c.to) {
-                any = true;
+            let value = self.value_without_trial(c.guest, c.knob);
+            if value.as_ref() == Some(&c.to) {
+                in_force.push(c);
                 lines.push(line(c, &c.to, &c.from));
-                self.put_back(Some(id), c.guest, c.knob, c.from.clone());
             } else {
-                let is = ours
+                let is = value
                     .map_or_else(|| "not Trimtab's any more".to_owned(), |v| format!("turned again, to {v}"));
                 lines.push(format!("{} of {}: left, {is}", c.knob, c.guest_name));
             }
         }
-        if !any {
+        if in_force.is_empty() {
             return Err(CommandError::NotInForce(id, lines.join("; ")));
         }
         self.watch = None;
+        // First the trial on top, whose knobs go back to what this decision set; ours then takes the place of that.
         self.close_trial("an earlier decision was reverted by command", None);
+        for c in in_force {
+            self.put_back(Some(id), c.guest, c.knob, c.from.clone());
+        }
         self.rest_guests(decision.changes.iter().map(|c| c.guest));
-        let mut reverted = decision.clone();
-        reverted.verdict = Verdict::Reverted;
-        reverted.outcome = format!("reverted by command; before that, {}", decision.outcome);
-        self.reverting.push(reverted);
+        self.undo_kept(decision.clone(), "reverted");
         self.finish_closing();
         Ok(lines)
+    }
+
+    /// What a held knob will be when the open trial, if any, is undone and everything is back that is on its way back.
+    fn value_without_trial(&self, guest: GuestId, knob: Knob) -> Option<KnobValue> {
+        let held = self.ledger.held(guest, knob)?;
+        let trial = self.trial.iter().filter(|t| t.phase != Phase::Closing);
+        let turned = trial.flat_map(|t| &t.decision.changes).find(|c| c.guest == guest && c.knob == knob);
+        let value = turned.map(|c| &c.from).or_else(|| self.hands.goal(guest, knob));
+        Some(value.unwrap_or(&held.ours).clone())
     }
 
     fn restore(&mut self, guest: Option<GuestId>) -> Result<Vec<String>, CommandError> {
@@ -154,17 +170,42 @@ impl Engine {
                 lines.push(line(&change, &change.from, &change.to));
             }
         }
+        self.undo_all_kept(&wanted);
         let handed_back = self.ledger.take_back(guest);
-        if handed_back > 0 {
-            lines
-                .push(format!("{handed_back} knob families that were left to the admin are Trimtab's again"));
+        if !handed_back.is_empty() {
+            let n = handed_back.len();
+            lines.push(format!("{n} knob families that were left to the admin are Trimtab's again"));
         }
+        self.effects.extend(handed_back);
         let guests: Vec<GuestId> = self.guests.keys().copied().filter(|&id| wanted(id)).collect();
         self.rest_guests(guests);
+        self.finish_closing();
         if lines.is_empty() {
             lines.push("nothing to restore: every knob is as it was before Trimtab".to_owned());
         }
         Ok(lines)
+    }
+
+    /// Closes every kept decision of which no knob stays turned, and notes at the others what was restored of them.
+    fn undo_all_kept(&mut self, wanted: &impl Fn(GuestId) -> bool) {
+        for (id, mut decision) in std::mem::take(&mut self.kept) {
+            let held = |c: &&Change| self.ledger.held(c.guest, c.knob).is_some();
+            let (restored, left): (Vec<_>, Vec<_>) =
+                decision.changes.iter().filter(held).partition(|c| wanted(c.guest));
+            match (restored.first(), left.is_empty()) {
+                (None, true) => {} // Not ours any more: the guest is gone, or the admin took over.
+                (Some(_), true) => self.undo_kept(decision, "reverted: restored"),
+                (None, false) => drop(self.kept.insert(id, decision)),
+                (Some(some), false) => {
+                    let what = format!("; the knobs of {} were restored by command", some.guest_name);
+                    if !decision.outcome.contains(&what) {
+                        decision.outcome.push_str(&what);
+                        self.effects.push(Effect::Record(decision.clone()));
+                    }
+                    self.kept.insert(id, decision);
+                }
+            }
+        }
     }
 
     fn rest_guests(&mut self, guests: impl IntoIterator<Item = GuestId>) {
@@ -174,6 +215,6 @@ impl Engine {
     }
 }
 
-fn line(c: &Change, from: &crate::knob::KnobValue, to: &crate::knob::KnobValue) -> String {
+fn line(c: &Change, from: &KnobValue, to: &KnobValue) -> String {
     format!("{} of {}: {from} -> {to}", c.knob, c.guest_name)
 }

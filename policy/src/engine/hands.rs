@@ -6,8 +6,8 @@
 
 use super::Engine;
 use super::trials::Phase;
-use crate::decision::{Change, DecisionId, Effect, Outcome};
-use crate::knob::Knob;
+use crate::decision::{Change, Decision, DecisionId, Effect, Outcome};
+use crate::knob::{Knob, KnobValue};
 use crate::units::{GuestId, MonoNs, UnixMs};
 use std::collections::VecDeque;
 
@@ -27,6 +27,14 @@ pub(super) struct Job {
     tries: u32,
 }
 
+impl Job {
+    /// Whether the job is the decision's, or brings a knob back that the decision turned.
+    fn concerns(&self, decision: &Decision) -> bool {
+        let turned = |c: &Change| c.guest == self.change.guest && c.knob == self.change.knob;
+        self.decision == Some(decision.id) || (self.back && decision.changes.iter().any(turned))
+    }
+}
+
 /// Jobs waiting and the one under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hands {
@@ -38,15 +46,21 @@ impl Hands {
     pub(super) fn is_busy(&self) -> bool {
         self.under_way.is_some() || !self.waiting.is_empty()
     }
-    /// Whether anything of this decision is under way or waits for the first time.
-    pub(super) fn works_on(&self, decision: DecisionId, reachable: impl Fn(GuestId) -> bool) -> bool {
-        let of = |j: &Job| j.decision == Some(decision);
-        self.under_way.as_ref().is_some_and(|(j, _)| of(j))
-            || self.waiting.iter().any(|j| of(j) && j.tries == 0 && reachable(j.change.guest))
+    /// Whether anything of this decision, or a way back of a knob that it turned, is under way or waits for the first time.
+    /// Whose way back it is does not matter: a later one takes the place of an earlier one.
+    pub(super) fn works_on(&self, decision: &Decision, reachable: impl Fn(GuestId) -> bool) -> bool {
+        self.under_way.as_ref().is_some_and(|(j, _)| j.concerns(decision))
+            || self.waiting.iter().any(|j| j.concerns(decision) && j.tries == 0 && reachable(j.change.guest))
     }
-    /// How many ways back of this decision wait for a guest.
-    pub(super) fn waits_for(&self, decision: DecisionId) -> usize {
-        self.waiting.iter().filter(|j| j.decision == Some(decision)).count()
+    /// How many knobs of this decision wait for their guests.
+    pub(super) fn waits_for(&self, decision: &Decision) -> usize {
+        self.waiting.iter().filter(|j| j.concerns(decision)).count()
+    }
+    /// Where a knob is on its way back to.
+    pub(super) fn goal(&self, guest: GuestId, knob: Knob) -> Option<&KnobValue> {
+        let under_way = self.under_way.iter().map(|(j, _)| j);
+        let mut back = self.waiting.iter().chain(under_way).filter(|j| j.back);
+        back.find(|j| j.change.guest == guest && j.change.knob == knob).map(|j| &j.change.to)
     }
     /// The knob of a guest that a change is on its way to.
     pub(super) fn reaches_for(&self, guest: GuestId) -> Option<Knob> {
@@ -61,10 +75,8 @@ impl Hands {
             tries: 0,
         });
     }
-    /// Puts a knob back. An older way back of the same knob is replaced, and its decision still waits for the knob.
+    /// Puts a knob back. An older way back of the same knob is replaced.
     pub(super) fn back(&mut self, decision: Option<DecisionId>, change: Change) {
-        let same = |j: &&Job| j.back && j.change.guest == change.guest && j.change.knob == change.knob;
-        let decision = decision.or_else(|| self.waiting.iter().find(same)?.decision);
         self.drop_knob(change.guest, change.knob);
         self.waiting.push_back(Job { decision, change, back: true, not_before: MonoNs(0), tries: 0 });
     }
@@ -144,6 +156,9 @@ impl Engine {
             let text =
                 format!("{knob} of {name} could not be put back to {}: {why}; tried again", job.change.to);
             self.note(Some(job.change.guest), text);
+            // What is stored is what was announced; should the daemon die now, the next one must expect what there is.
+            let held = self.ledger.held(job.change.guest, job.change.knob).cloned();
+            self.effects.extend(held.map(Effect::SaveOriginal));
         }
         job.tries = job.tries.saturating_add(1);
         job.not_before = MonoNs(self.now.0.saturating_add(rest_ms * 1_000_000));
@@ -176,13 +191,13 @@ impl Engine {
     /// Brings a way back up to date; `false` if there is nothing to put back any more.
     fn refresh(&mut self, job: &mut Job) -> bool {
         let (guest, knob) = (job.change.guest, job.change.knob);
-        if self.ledger.held(guest, knob).is_none() {
-            return false;
-        }
+        job.change.to = self.reachable(job.change.to.clone());
+        // What it was when the way back was planned may have changed since, and an actuator only turns what it expects.
+        let Some(from) = self.ledger.start_of(guest, knob, &job.change.to) else { return false };
+        job.change.from = from.clone();
         if let Some(known) = self.guests.get(&guest) {
             known.name.clone_into(&mut job.change.guest_name);
         }
-        job.change.to = self.reachable(job.change.to.clone());
         true
     }
 }

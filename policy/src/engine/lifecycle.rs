@@ -1,7 +1,7 @@
 //! Guests, knobs and CPUs that come, go and move under us. May not: decide what to try.
 
 use super::{Engine, Known};
-use crate::decision::{Change, DecisionId, Effect};
+use crate::decision::{Change, DecisionId, Effect, Override};
 use crate::knob::{Family, Knob, KnobValue};
 use crate::ledger::Moved;
 use crate::sample::{GuestSample, Sample};
@@ -68,8 +68,8 @@ impl Engine {
 
     /// Guests that appeared, restarted, were renamed or are gone.
     pub(super) fn see_guests(&mut self, sample: &Sample) {
-        let unseen: Vec<GuestId> = self.ledger.originals().map(|o| o.guest).collect();
-        for id in unseen {
+        let remembered: Vec<GuestId> = self.ledger.remembered().map(|(id, _)| id).collect();
+        for id in remembered {
             let now = self.now;
             self.guests.entry(id).or_insert_with(|| Known::absent(now));
         }
@@ -96,8 +96,8 @@ impl Engine {
             seen_at: self.now,
             present: true,
         };
-        // The pid that our originals are of, which for a guest first seen since our own start is in the store.
-        let stored = self.ledger.originals().find(|o| o.guest == id).and_then(|o| o.pid);
+        // The pid that our books are about, which for a guest first seen since our own start is in the store.
+        let stored = self.ledger.remembered().find(|(guest, _)| *guest == id).and_then(|(_, pid)| pid);
         let old = self.guests.insert(id, new);
         let was = old.as_ref().and_then(|o| o.pid).or(stored);
         let was_alone = old.as_ref().is_some_and(|o| o.left_alone().is_some());
@@ -134,8 +134,7 @@ impl Engine {
     fn lose_guest(&mut self, id: GuestId, why: &str) {
         self.history.forget(id);
         self.hands.drop_guest(id);
-        let knobs = self.ledger.forget(id);
-        self.effects.extend(knobs.into_iter().map(|knob| Effect::ForgetOriginal { guest: id, knob }));
+        self.effects.extend(self.ledger.forget(id));
         if self.is_on_trial(id) {
             self.close_trial(why, None);
         }
@@ -156,6 +155,10 @@ impl Engine {
             for moved in self.ledger.read_back(id, values, sample.at, &usable, busy) {
                 self.yield_to_admin(id, &guest.name, &moved);
             }
+            // The trial still has to put back what it turned, also what it turned to the original.
+            let on_trial = |f| self.trial.as_ref().is_some_and(|t| t.turns(id, f));
+            let idle = values.iter().filter(|(k, _)| !on_trial(k.family()));
+            self.effects.extend(self.ledger.release(id, idle));
         }
     }
 
@@ -166,7 +169,9 @@ impl Engine {
         let why = format!("{knob} was set to {found} by somebody else ({whose} {expected})");
         let text =
             format!("{name}: {why}; {family} of this guest is left alone until restore or its restart");
-        self.ledger.hand_over(id, family, why);
+        let pid = self.guests.get(&id).and_then(|k| k.pid);
+        let it = Override { guest: id, guest_name: name.to_owned(), pid, family, why, time: self.wall };
+        self.effects.extend(self.ledger.hand_over(it));
         self.hands.drop_knob(id, *knob);
         if *was_held {
             self.effects.push(Effect::ForgetOriginal { guest: id, knob: *knob });

@@ -169,9 +169,7 @@ impl Engine {
             return;
         }
         self.advised.insert(key, MonoNs(self.now.0.saturating_add(ADVICE_REST_MS * 1_000_000)));
-        let plan = proposal.plan;
-        let mut decision =
-            self.decision(plan.beneficiary, plan.family, plan.changes, proposal.why, proposal.expected);
+        let mut decision = self.decision(proposal.plan, proposal.why, proposal.expected);
         decision.verdict = Verdict::Advised;
         decision.before = self.score.value;
         decision.closed = Some(self.wall);

@@ -32,7 +32,7 @@ pub use command::{Answer, Command, CommandError};
 
 use crate::arbiter::Arbiter;
 use crate::config::PolicyConfig;
-use crate::decision::{Decision, DecisionId, Effect, Lesson, Mode, Original};
+use crate::decision::{Decision, DecisionId, Effect, Lesson, Mode, Original, Override};
 use crate::identify::Finding;
 use crate::identify::features::History;
 use crate::knob::{Family, Knob, KnobValue};
@@ -63,6 +63,10 @@ pub struct Start {
     pub lessons: Vec<Lesson>,
     /// Decisions that the last run left pending.
     pub pending: Vec<Decision>,
+    /// Kept decisions; those that turned a knob which is still held are remembered, the others ignored.
+    pub kept: Vec<Decision>,
+    /// Knob families that the admin has taken over.
+    pub overrides: Vec<Override>,
 }
 
 /// What was seen and found out at one tick.
@@ -130,6 +134,8 @@ impl Known {
 pub struct Engine {
     config: PolicyConfig,
     mode: Mode,
+    /// Mode of the last configuration; a command may have set another since.
+    configured_mode: Mode,
     paused: bool,
     next_decision: DecisionId,
     /// Now on both clocks, as of the last call.
@@ -163,6 +169,8 @@ pub struct Engine {
     /// The newest kept decision, as long as it is young.
     watch: Option<Watch>,
     recovery: Recovery,
+    /// Kept decisions of which a knob is still held, so that a `restore` can close them.
+    kept: BTreeMap<DecisionId, Decision>,
     /// Decisions reverted by command whose changes are on their way back.
     reverting: Vec<Decision>,
     /// Guests at rest after a command.
@@ -175,8 +183,12 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(start: Start) -> Self {
+        let ledger = Ledger::load(start.originals, start.overrides);
+        let held = |d: &Decision| d.changes.iter().any(|c| ledger.held(c.guest, c.knob).is_some());
+        let kept = start.kept.into_iter().filter(held).map(|d| (d.id, d)).collect();
         Self {
             mode: start.config.mode,
+            configured_mode: start.config.mode,
             config: start.config,
             paused: false,
             next_decision: start.next_decision,
@@ -195,7 +207,7 @@ impl Engine {
             profile: String::new(),
             profile_since: MonoNs(0),
             stable_since: MonoNs(0),
-            ledger: Ledger::load(start.originals),
+            ledger,
             hands: Hands::default(),
             arbiter: Arbiter::default(),
             loaded: Some(start.lessons),
@@ -203,6 +215,7 @@ impl Engine {
             trial: None,
             watch: None,
             recovery: Recovery::of(start.pending),
+            kept,
             reverting: Vec::new(),
             resting: BTreeMap::new(),
             advised: BTreeMap::new(),
@@ -280,6 +293,11 @@ impl Engine {
     /// Originals of every knob that Trimtab holds.
     pub fn originals(&self) -> impl Iterator<Item = &Original> {
         self.ledger.originals()
+    }
+
+    /// Those of one guest.
+    pub fn originals_of(&self, guest: GuestId) -> impl Iterator<Item = &Original> {
+        self.ledger.held_of(guest)
     }
 
     /// Values of a guest's knobs as last read back or set.

@@ -79,7 +79,7 @@ impl Engine {
         let mut done = Vec::new();
         recovery.left.retain(|l| {
             let over =
-                (l.open.is_empty() || !patient) && l.looked && !self.hands.works_on(l.decision.id, reachable);
+                (l.open.is_empty() || !patient) && l.looked && !self.hands.works_on(&l.decision, reachable);
             if over {
                 done.push(l.clone());
             }
@@ -138,7 +138,7 @@ impl Engine {
             left.undone,
             decision.changes.len()
         );
-        decision.outcome.push_str(&self.what_waits(decision.id));
+        decision.outcome.push_str(&self.what_waits(&decision));
         if !left.open.is_empty() {
             decision
                 .outcome

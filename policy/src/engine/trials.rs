@@ -2,8 +2,8 @@
 
 use super::Engine;
 use super::measure::{Before, Floor};
-use crate::control::Proposal;
-use crate::decision::{Change, Decision, Effect, Verdict};
+use crate::control::{Plan, Proposal};
+use crate::decision::{Decision, Effect, Verdict};
 use crate::knob::Family;
 use crate::rates::Rates;
 use crate::trial::{Judgement, Rule, judge, look_due};
@@ -28,7 +28,6 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct OpenTrial {
     pub(super) decision: Decision,
-    pub(super) recipe: String,
     pub(super) undoes: bool,
     /// Whether it shall bring guests back to their floors, which then counts more than the objective.
     cures: bool,
@@ -75,7 +74,8 @@ impl Engine {
         let capacity = self.capacity_since(start);
         let cures = self.arbiter.cures(&proposal, &self.score, self.now);
         let Proposal { plan, expected, why, .. } = proposal;
-        let decision = self.decision(plan.beneficiary, plan.family, plan.changes, why, expected);
+        let undoes = plan.undoes;
+        let decision = self.decision(plan, why, expected);
         self.effects.push(Effect::Record(decision.clone()));
         for change in &decision.changes {
             let guest = self.guests.get(&change.guest);
@@ -89,8 +89,7 @@ impl Engine {
         }
         self.trial = Some(OpenTrial {
             decision,
-            recipe: plan.recipe,
-            undoes: plan.undoes,
+            undoes,
             cures,
             phase: Phase::Applying,
             applied: 0,
@@ -107,25 +106,19 @@ impl Engine {
     }
 
     /// A new decision under the next number.
-    pub(super) fn decision(
-        &mut self,
-        guest: GuestId,
-        knob: Family,
-        changes: Vec<Change>,
-        why: String,
-        expected: f64,
-    ) -> Decision {
+    pub(super) fn decision(&mut self, plan: Plan, why: String, expected: f64) -> Decision {
         let id = self.next_decision;
         self.next_decision += 1;
         Decision {
             id,
             time: self.wall,
-            guest,
-            guest_name: self.name(guest),
-            knob,
-            changes,
+            guest: plan.beneficiary,
+            guest_name: self.name(plan.beneficiary),
+            knob: plan.family,
+            changes: plan.changes,
             why,
             profile: self.profile.clone(),
+            recipe: plan.recipe,
             expected,
             before: None,
             after: None,
@@ -176,6 +169,7 @@ impl Engine {
             confidence: config.confidence_pct / 100.0,
             last_look,
             undoes: trial.undoes,
+            cured: floor == Floor::Kept && trial.cures && self.is_cured(trial),
         };
         let after = self.objective_samples(&trial.before, trial.from, self.now);
         let Some((judgement, evidence)) = judge(&trial.samples, &after, &rule) else {
@@ -184,7 +178,6 @@ impl Engine {
             }
             return;
         };
-        let cured = trial.cures && self.is_cured(trial);
         let words = self.evidence_words(trial, &evidence, measured_ms);
         let undoes = trial.undoes;
         let Some(trial) = &mut self.trial else { return };
@@ -192,14 +185,14 @@ impl Engine {
         (trial.decision.before, trial.decision.after) = (Some(evidence.before), Some(evidence.after));
         trial.gain = Some(evidence.gain);
         match (floor, judgement) {
-            (Floor::Kept, _) if cured => {
-                self.keep_trial(&format!("guests are back at their floors; {words}"));
-            }
             (Floor::Broken(harm), _) if !undoes => self.close_trial(&format!("{harm}; {words}"), Some(true)),
             (Floor::Doubtful(harm), Judgement::Keep) if !undoes && rule.last_look => {
                 self.close_trial(&format!("{harm}; {words}"), Some(true));
             }
             (Floor::Doubtful(_), Judgement::Keep) if !undoes => {}
+            (_, Judgement::Keep) if rule.cured => {
+                self.keep_trial(&format!("guests are back at their floors; {words}"));
+            }
             (_, Judgement::Keep) => self.keep_trial(&words),
             (_, Judgement::Revert) => {
                 self.close_trial(&format!("no gain beyond the noise: {words}"), Some(true));

@@ -17,7 +17,6 @@ const LASTS_MS: u64 = 60_000;
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pub(super) decision: Decision,
-    pub(super) recipe: String,
     pub(super) before: BTreeMap<GuestId, Before>,
     pub(super) capacity: f64,
     pub(super) since: MonoNs,
@@ -41,7 +40,7 @@ impl Engine {
             Floor::Kept | Floor::Doubtful(_) => return,
             Floor::Broken(harm) | Floor::Starving(harm) => harm,
         };
-        let Some(Watch { mut decision, recipe, .. }) = self.watch.take() else { return };
+        let Some(Watch { mut decision, .. }) = self.watch.take() else { return };
         let ours = |e: &Self, c: &Change| e.ledger.held(c.guest, c.knob).is_some_and(|o| o.ours == c.to);
         for c in decision.changes.clone().into_iter().rev() {
             if ours(self, &c) {
@@ -52,9 +51,11 @@ impl Engine {
         decision.outcome =
             format!("reverted after {} s: {harm}; before that, {}", age_ms / 1000, decision.outcome);
         let now = (self.now, self.wall);
-        let lesson = self.knowledge.learn(&decision.profile, &recipe, false, None, now, &self.config.arbiter);
+        let config = &self.config.arbiter;
+        let lesson = self.knowledge.learn(&decision.profile, &decision.recipe, false, None, now, config);
         self.arbiter.closed(self.now, &decision.profile, Some(true), self.config.arbiter.cool_down_ms);
         self.effects.push(Effect::Learn(lesson));
+        self.kept.remove(&decision.id);
         self.reverting.push(decision);
         self.finish_closing();
     }

@@ -31,7 +31,7 @@ enum Event {
     Mode(Mode),
     Restore(Option<usize>),
     PauseControl(bool),
-    RevertLast,
+    Revert(usize),
     Gap(u64),
 }
 
@@ -66,7 +66,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Advise), 1 => Just(Mode::Observe)].prop_map(Event::Mode),
         1 => proptest::option::of(who).prop_map(Event::Restore),
         1 => any::<bool>().prop_map(Event::PauseControl),
-        1 => Just(Event::RevertLast),
+        2 => (0..3usize).prop_map(Event::Revert),
         1 => prop_oneof![Just(3_000u64), Just(60_000)].prop_map(Event::Gap),
     ]
 }
@@ -118,7 +118,7 @@ fn happen(w: &mut World, event: Event) {
         Event::Restore(who) => w.restore(who.map(id)),
         Event::PauseControl(true) => drop(w.command(Command::Pause)),
         Event::PauseControl(false) => drop(w.command(Command::Resume)),
-        Event::RevertLast => w.revert_last(),
+        Event::Revert(age) => w.revert_kept(age),
         Event::Gap(ms) => w.host.run_ms(ms),
     }
     if seen {
@@ -136,12 +136,13 @@ fn live_through(events: Vec<Event>, seed: u64, domain: PriorityDomain) -> Result
     for e in events {
         happen(&mut w, e);
     }
-    // Everybody reachable again, nothing refused: restore must bring every knob back that the admin did not take.
+    // Everybody reachable again, nothing refused, every CPU back: restore must bring every knob back that the admin did not take.
     w.die_after = None;
     w.refuse.clear();
     for g in w.host.guests.values_mut() {
         (g.unresponsive, g.job_active) = (false, false);
     }
+    w.host.topology = Arc::new(Topology::flat(4));
     w.seconds(40);
     w.command(Command::Pause);
     w.restore(None);
@@ -166,7 +167,7 @@ proptest! {
 
 /// Accidents that chaos found once, shrunk.
 mod found {
-    use super::Event::{Admin, Crash, Refuse, Run, SetLoad, Start};
+    use super::Event::{Admin, Cpus, Crash, PauseControl, Refuse, Revert, Run, SetLoad, Start};
     use super::*;
 
     fn holds(events: &[Event]) {
@@ -181,6 +182,52 @@ mod found {
     #[test]
     fn what_a_crashed_trial_could_not_undo_is_said() {
         holds(&[Run(3), Refuse(1, true), Run(1), Crash, Run(7)]);
+    }
+
+    #[test]
+    fn a_kept_decision_is_reverted_from_under_a_trial() {
+        let start =
+            |who, load, vcpus, weight, no_pins| Start { who, load, vcpus, weight, excluded: false, no_pins };
+        let events = [
+            start(3, Load::Writer, 2, 1024, true),
+            PauseControl(true),
+            Run(9),
+            Crash,
+            start(2, Load::Burner, 3, 256, false),
+            Run(28),
+            Revert(0),
+        ];
+        live_through(events.to_vec(), 632, PriorityDomain::CgroupV1).unwrap();
+    }
+
+    #[test]
+    fn what_went_back_without_a_lost_cpu_gets_it_back() {
+        let start = |who, vcpus, weight, excluded| Start {
+            who,
+            load: Load::Writer,
+            vcpus,
+            weight,
+            excluded,
+            no_pins: false,
+        };
+        let events = [
+            Run(3),
+            Cpus(4),
+            start(4, 2, 1024, false),
+            start(3, 2, 2048, true),
+            Run(8),
+            Crash,
+            Revert(0),
+            Run(12),
+            Cpus(3),
+        ];
+        live_through(events.to_vec(), 268, PriorityDomain::CgroupV1).unwrap();
+    }
+
+    #[test]
+    fn a_refused_change_is_nobodys_override_after_a_crash() {
+        let events = [Run(3), Cpus(3), Refuse(0, true), Run(1), Crash, Run(8), Crash, Run(1)];
+        live_through(events.to_vec(), 404, PriorityDomain::CgroupV1).unwrap();
     }
 
     #[test]

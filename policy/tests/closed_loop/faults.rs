@@ -134,6 +134,45 @@ fn the_admin_wins_on_a_kept_knob() {
 }
 
 #[test]
+fn the_admins_word_outlives_the_daemon() {
+    let (mut w, writer, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    w.seconds(3);
+    w.admin_sets(writer, Knob::VcpuAffinity(0), KnobValue::Cpus(CpuSet::one(1)));
+    w.seconds(2);
+    w.crash();
+    w.seconds(60);
+    assert_eq!(w.host.guests[&writer].knobs[&Knob::VcpuAffinity(0)], KnobValue::Cpus(CpuSet::one(1)));
+    let turned = w.decisions().flat_map(|d| &d.changes);
+    let turned = turned.filter(|c| c.guest == writer && c.knob.family() == Family::Placement).count();
+    assert_eq!(turned, 0, "{}", w.story());
+    assert!(w.engine.left_alone(writer).unwrap().contains("vcpu0.affinity was set to 1 by somebody else"));
+    w.command(Command::Restore(Some(writer)));
+    assert_eq!(w.engine.left_alone(writer).as_deref().map(|t| t.contains("somebody")), Some(false));
+    assert!(w.lint.overrides.is_empty());
+    w.assert_clean();
+}
+
+#[test]
+fn the_admins_word_ends_with_the_guest() {
+    for restarts in [true, false] {
+        let (mut w, writer, ..) = World::neighbours(2048, Mode::Enforce, 1);
+        w.seconds(3);
+        w.admin_sets(writer, Knob::VcpuAffinity(0), KnobValue::Cpus(CpuSet::one(1)));
+        w.seconds(2);
+        assert_eq!(w.lint.overrides.len(), 1);
+        w.crash();
+        if restarts {
+            w.guest("writer", Load::Writer, 2, 2048);
+        } else {
+            w.host.stop(writer);
+        }
+        w.seconds(12);
+        assert!(w.lint.overrides.is_empty(), "{}", w.story());
+        w.assert_clean();
+    }
+}
+
+#[test]
 fn a_refused_change_rolls_the_trial_back() {
     let (mut w, _, a, _) = World::neighbours(2048, Mode::Enforce, 1);
     w.refuse.insert((a, Knob::VcpuAffinity(1)));

@@ -1,6 +1,7 @@
 //! The noisy neighbour: an O_DIRECT writer and two burners on two CPUs.
 
 use super::world::World;
+use trimtab_policy::config::PolicyConfig;
 use trimtab_policy::decision::{Mode, Verdict};
 use trimtab_policy::engine::Command;
 
@@ -38,6 +39,20 @@ fn observe_and_advise_change_nothing() {
 }
 
 #[test]
+fn a_reload_changes_the_mode_only_if_the_file_does() {
+    let (mut w, ..) = World::neighbours(2048, Mode::Observe, 1);
+    let file = |mode| Command::Reconfigure(Box::new(PolicyConfig { mode, ..PolicyConfig::default() }));
+    w.command(Command::SetMode(Mode::Enforce));
+    w.command(file(Mode::Observe));
+    assert_eq!((w.engine.mode(), w.engine.config().mode), (Mode::Enforce, Mode::Enforce));
+    w.command(file(Mode::Advise));
+    assert_eq!(w.engine.mode(), Mode::Advise);
+    w.command(Command::SetMode(Mode::Enforce));
+    w.command(file(Mode::Observe));
+    assert_eq!(w.engine.mode(), Mode::Observe);
+}
+
+#[test]
 fn restore_puts_everything_back() {
     let (mut w, writer, ..) = World::neighbours(2048, Mode::Enforce, 1);
     w.seconds(40);
@@ -46,6 +61,52 @@ fn restore_puts_everything_back() {
     assert!(lines.iter().any(|l| l.starts_with("vcpu0.affinity of writer: 0 -> 0-1")), "{lines:?}");
     w.command(Command::Restore(None));
     assert!(w.at_originals() && w.lint.originals.is_empty(), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn what_is_restored_is_reverted_in_the_journal() {
+    for crash in [false, true] {
+        let (mut w, writer, ..) = World::neighbours(2048, Mode::Enforce, 1);
+        w.seconds(40);
+        assert!(w.count(Verdict::Kept) > 0, "{}", w.story());
+        if crash {
+            w.crash();
+            w.seconds(3);
+        }
+        w.command(Command::Restore(Some(writer)));
+        let kept: Vec<_> = w.decisions().filter(|d| d.verdict == Verdict::Kept).collect();
+        assert!(
+            kept.iter().all(|d| d.outcome.ends_with("; the knobs of writer were restored by command")),
+            "those that turned knobs of others too stand\n{}",
+            w.story()
+        );
+        w.command(Command::Restore(None));
+        assert_eq!(w.count(Verdict::Kept), 0, "{}", w.story());
+        let said = |d: &&trimtab_policy::decision::Decision| {
+            d.outcome.starts_with("reverted: restored by command; before that, kept: ") && d.closed.is_some()
+        };
+        assert!(w.decisions().any(|d| said(&d)), "{}", w.story());
+        w.assert_clean();
+    }
+}
+
+#[test]
+fn what_the_admin_undid_is_not_done_again_soon() {
+    let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    w.seconds(30);
+    let kept = w.decisions().rfind(|d| d.verdict == Verdict::Kept).unwrap().clone();
+    w.command(Command::Revert(Box::new(kept.clone())));
+    let again = |w: &World| {
+        w.decisions()
+            .filter(|d| d.id > kept.id && d.profile == kept.profile && d.recipe == kept.recipe)
+            .count()
+    };
+    w.seconds(300);
+    assert_eq!(again(&w), 0, "{}", w.story());
+    w.crash();
+    w.seconds(60);
+    assert_eq!(again(&w), 0, "remembered across a restart\n{}", w.story());
     w.assert_clean();
 }
 

@@ -2,8 +2,8 @@
 
 use super::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
-use trimtab_policy::decision::{Decision, DecisionId, Effect, Mode, Original, Verdict};
-use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
+use trimtab_policy::decision::{Decision, DecisionId, Effect, Mode, Original, Override, Verdict};
+use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
 use trimtab_policy::sample::GuestState;
 use trimtab_policy::units::GuestId;
 
@@ -12,6 +12,7 @@ pub(crate) struct Lint {
     pub(crate) violations: Vec<String>,
     pub(crate) decisions: BTreeMap<DecisionId, Decision>,
     pub(crate) originals: BTreeMap<(GuestId, Knob), Original>,
+    pub(crate) overrides: BTreeMap<(GuestId, Family), Override>,
     /// Knob values when the guest started, or as the admin set them since.
     pub(crate) truth: BTreeMap<(GuestId, Knob), KnobValue>,
     decided_ns: Vec<u64>,
@@ -55,8 +56,18 @@ impl Lint {
                 self.check(back, || format!("{knob} of {guest} is forgotten at {value:?}, was {gone:?}"));
             }
             Effect::Apply { decision, change } => self.apply(*decision, change, host, mode),
+            Effect::SaveOverride(o) => {
+                let moved = self.admins.iter().any(|(g, k)| *g == o.guest && k.family() == o.family);
+                self.check(moved, || format!("nobody moved {} of {}", o.family, o.guest_name));
+                self.overrides.insert((o.guest, o.family), o.clone());
+            }
+            Effect::ForgetOverride { guest, family } => {
+                let known = self.overrides.remove(&(*guest, *family)).is_some();
+                self.check(known, || format!("{family} of {guest} was nobody's"));
+            }
             Effect::Learn(l) => {
-                let sane = l.kept <= l.tried && l.failures <= l.tried && l.mean_gain.is_finite();
+                // An undoing by the admin counts as several failures.
+                let sane = l.kept <= l.tried && l.failures <= l.tried + 8 && l.mean_gain.is_finite();
                 self.check(sane, || format!("lesson {l:?}"));
             }
             Effect::Note { text, .. } => self.check(!text.is_empty(), || "empty note".to_owned()),
@@ -93,7 +104,12 @@ impl Lint {
             for c in &d.changes {
                 let is = host.guests.get(&c.guest).and_then(|g| g.knobs.get(&c.knob));
                 let truth = self.truth.get(&(c.guest, c.knob));
-                let undone = is.is_none_or(|v| *v == c.from || Some(v) == truth);
+                // CPUs that are away cannot be set; they come back when they come back.
+                let here = |v: &KnobValue| match v {
+                    KnobValue::Cpus(set) => KnobValue::Cpus(set.and(&host.topology.cpu_set())),
+                    other => other.clone(),
+                };
+                let undone = is.is_none_or(|v| here(v) == here(&c.from) || Some(here(v)) == truth.map(here));
                 let restarted = self.pids.get(&(d.id, c.guest)) != host.guests.get(&c.guest).map(|g| &g.pid);
                 let undone = undone || restarted || self.admins.contains(&(c.guest, c.knob));
                 let later = self.decisions.values().any(|o| o.id > d.id && o.verdict == Verdict::Kept);

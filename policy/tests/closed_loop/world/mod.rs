@@ -7,7 +7,7 @@ use host::{Host, Load};
 use lint::Lint;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trimtab_policy::config::PolicyConfig;
-use trimtab_policy::decision::{Decision, Effect, Lesson, Mode, Outcome, Verdict};
+use trimtab_policy::decision::{Change, Decision, Effect, Lesson, Mode, Outcome, Verdict};
 use trimtab_policy::engine::{Command, Engine, Start, Tick};
 use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
 use trimtab_policy::sample::GuestMeta;
@@ -127,8 +127,9 @@ impl World {
         }
     }
 
-    pub(crate) fn revert_last(&mut self) {
-        let kept = self.decisions().rfind(|d| d.verdict == Verdict::Kept).cloned();
+    /// Reverts a kept decision, `age` 0 being the newest.
+    pub(crate) fn revert_kept(&mut self, age: usize) {
+        let kept = self.decisions().rev().filter(|d| d.verdict == Verdict::Kept).nth(age).cloned();
         if let Some(kept) = kept {
             let now = MonoNs(self.host.now_ns);
             // Refused if somebody else has turned the knobs since.
@@ -150,7 +151,7 @@ impl World {
                         self.crash();
                         return;
                     }
-                    let outcome = self.turn(&change.guest, change.knob, &change.to);
+                    let outcome = self.turn(&change);
                     self.read_back_due = true;
                     self.die_after = self.die_after.map(|n| n - 1);
                     let more =
@@ -161,20 +162,31 @@ impl World {
                     self.lessons.insert((l.profile.clone(), l.recipe.clone()), l);
                 }
                 Effect::Note { text, .. } => self.notes.push(text),
-                Effect::Record(_) | Effect::SaveOriginal(_) | Effect::ForgetOriginal { .. } => {}
+                // The linter is the store.
+                Effect::Record(_)
+                | Effect::SaveOriginal(_)
+                | Effect::ForgetOriginal { .. }
+                | Effect::SaveOverride(_)
+                | Effect::ForgetOverride { .. } => {}
             }
         }
     }
 
-    fn turn(&mut self, guest: &GuestId, knob: Knob, to: &KnobValue) -> Outcome {
-        if self.refuse.contains(&(*guest, knob)) {
+    /// Like the real actuator: a knob that is neither where it should start from nor where it should go is left.
+    fn turn(&mut self, change: &Change) -> Outcome {
+        let Change { guest, knob, from, to, .. } = change;
+        if self.refuse.contains(&(*guest, *knob)) {
             return Outcome::Refused("made to fail".to_owned());
         }
         let Some(g) = self.host.guests.get_mut(guest) else {
             return Outcome::Refused("no such guest".to_owned());
         };
-        if g.knobs.insert(knob, to.clone()).as_ref() == Some(to) {
-            return Outcome::AlreadySo;
+        match g.knobs.get(knob) {
+            Some(is) if is == to => return Outcome::AlreadySo,
+            Some(is) if is != from => {
+                return Outcome::Refused(format!("somebody moved it: it is {is} and not {from}"));
+            }
+            _ => drop(g.knobs.insert(*knob, to.clone())),
         }
         self.writes += 1;
         Outcome::Done
@@ -184,14 +196,16 @@ impl World {
     pub(crate) fn crash(&mut self) {
         self.queue.clear();
         self.lint.forget_budget();
-        let decisions = self.lint.decisions.values();
+        let with = |verdict| self.lint.decisions.values().filter(move |d| d.verdict == verdict).cloned();
         let next_decision = self.lint.decisions.keys().last().map_or(1, |id| id + 1);
         self.engine = Engine::new(Start {
             config: self.config.clone(),
             next_decision,
             originals: self.lint.originals.values().cloned().collect(),
             lessons: self.lessons.values().cloned().collect(),
-            pending: decisions.filter(|d| d.verdict == Verdict::Pending).cloned().collect(),
+            pending: with(Verdict::Pending).collect(),
+            kept: with(Verdict::Kept).collect(),
+            overrides: self.lint.overrides.values().cloned().collect(),
         });
         self.read_back_due = true;
     }

@@ -1,19 +1,7 @@
-//! Every parser of /proc text on the same bytes: none may panic.
+//! Feeds `bodies/kernel_text.rs`, which says what must hold. May not: hold a check itself.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use trimtabd::sensors::parse;
-use trimtabd::sensors::perf::CpuModel;
+#[path = "../bodies/kernel_text.rs"]
+mod body;
 
-fuzz_target!(|bytes: &[u8]| {
-    parse::sched_stat(bytes);
-    parse::stat(bytes);
-    parse::io(bytes);
-    parse::comm_role(bytes);
-    parse::vhost_owner(bytes);
-    parse::group_role(bytes);
-    parse::host_stat(bytes, 10_000_000, |_, _| {});
-    parse::mem_info(bytes);
-    parse::psi(bytes);
-    CpuModel::parse(&String::from_utf8_lossy(bytes));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));

@@ -43,7 +43,20 @@ pub fn load(only: Option<&Path>) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong in all fragments.
 pub fn load_from(dirs: &[PathBuf]) -> Result<Config, ConfigErrors> {
-    let (fragments, mut errors) = layers::read(dirs)?;
+    let (fragments, errors) = layers::read(dirs)?;
+    combine(fragments, errors)
+}
+
+/// Reads a configuration that has this content in its only file, called `path` in errors.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Config, ConfigErrors> {
+    combine(vec![layers::parse(path.to_owned(), bytes)?], Vec::new())
+}
+
+/// The fragments laid over each other, later wins; `errors` are those found so far.
+fn combine(fragments: Vec<Fragment>, mut errors: Vec<ConfigError>) -> Result<Config, ConfigErrors> {
     let mut merged = toml::Table::new();
     for fragment in &fragments {
         match sections::parse(fragment) {

@@ -23,6 +23,7 @@ pub use client::LibvirtDbus;
 pub use config::LibvirtConfig;
 pub use pids::qemu_pid;
 pub(crate) use pids::qemu_pid_in;
+pub use stats::decode as decode_stats;
 
 use std::collections::BTreeMap;
 use std::future::Future;

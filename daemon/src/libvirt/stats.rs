@@ -8,7 +8,8 @@ use super::GuestStats;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use trimtab_policy::sample::{BlockSample, GuestState, NetSample};
-use zbus::wire::Signature;
+use zbus::wire::serialized::{Context, Data};
+use zbus::wire::{LE, Signature};
 use zbus::{Type, Variant};
 
 /// `VIR_DOMAIN_STATS_STATE`: needs no monitor.
@@ -226,11 +227,20 @@ fn text(value: &Variant<'_>) -> String {
     }
 }
 
+/// Decodes an answer to `GetAllDomainStats` as it comes over the wire, little endian.
+///
+/// # Errors
+/// Bytes that are no such answer.
+pub fn decode(bytes: &[u8]) -> Result<Vec<GuestStats>, zbus::wire::Error> {
+    let (records, _) = Data::new(bytes, Context::new(LE, 0)).deserialize::<Records>()?;
+    Ok(records.0.into_iter().map(|record| record.stats).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use zbus::wire::{LE, serialized::Context, to_bytes};
+    use zbus::wire::to_bytes;
 
     fn decode(records: &[(&str, Vec<(&str, Variant<'_>)>)]) -> Vec<Record> {
         let records: Vec<(&str, BTreeMap<&str, &Variant<'_>>)> = records

@@ -1,9 +1,9 @@
-//! What one tick costs: CPU time and memory of a process that does nothing but sample stand-in guests and decide on them.
+//! What one tick costs: CPU time and memory of a process that does nothing but run the control loop over stand-in guests.
 //!
 //! Each stand-in is a real process with the threads of a small guest (main thread, IOThread, vCPUs), all of which run a
 //! little in every interval, so that nothing can be skipped for being idle. What libvirt would say of them is made up:
 //! every guest writes to a disk. The policy enforces; each change is at once reported as done, though nothing is turned.
-//! Only this process' own CPU time counts.
+//! Only this process' own CPU time counts, and of that what the loop spends: sampling, rates, policy, view.
 //! Prints one JSON object a line: name, value, bound, unit, pass. Exit code 1 when a bound is missed.
 //! May not: touch libvirt.
 
@@ -11,16 +11,24 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::parent_id;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
+use tokio::sync::watch;
 use trimtab_policy::config::PolicyConfig;
 use trimtab_policy::decision::{Effect, Mode, Outcome};
 use trimtab_policy::engine::{Engine, Start};
 use trimtab_policy::knob::{Knob, KnobValue};
-use trimtab_policy::sample::{BlockSample, GuestSample, Sample};
+use trimtab_policy::sample::{BlockSample, GuestState};
 use trimtab_policy::topology::CpuSet;
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
+use trimtabd::control_loop::guests::Ask;
+use trimtabd::control_loop::{ControlLoop, Surroundings, Work};
+use trimtabd::handle::View;
+use trimtabd::libvirt::{GuestRef, GuestStats, LibvirtEvent};
+use trimtabd::performer::Performed;
 use trimtabd::sensors::{Sensors, SensorsConfig};
 
 /// Bounds of docs/SPECIFICATION.md.
@@ -51,6 +59,9 @@ struct Args {
     /// Be a stand-in guest of this process until it is gone
     #[arg(long, hide = true)]
     stand_in_of: Option<u32>,
+    /// What the command line of a guest's qemu says
+    #[arg(last = true, hide = true)]
+    as_qemu: Vec<String>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -59,25 +70,11 @@ fn main() -> anyhow::Result<ExitCode> {
         stand_in(parent, args.vcpus)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let guests = (0..args.guests).map(|_| StandIn::start(args.vcpus)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut world = World {
-        sensors: Sensors::new(SensorsConfig { perf: !args.no_perf, ..SensorsConfig::default() })?,
-        engine: Engine::new(Start {
-            config: PolicyConfig { mode: Mode::Enforce, ..PolicyConfig::default() },
-            next_decision: 1,
-            ..Start::default()
-        }),
-        guests,
-        vcpus: args.vcpus,
-        turned: BTreeMap::new(),
-        costs: Vec::new(),
-    };
-    for tick in 0..args.ticks + UNMEASURED {
-        std::thread::sleep(Duration::from_millis(args.interval_ms));
-        world.tick(tick, args.interval_ms);
-    }
-    let rows = rows(&world.costs[UNMEASURED as usize..], rss_mib()?);
-    eprintln!("{} guests of {} vCPUs; {:?}", args.guests, args.vcpus, world.sensors.status());
+    let pids = std::env::temp_dir().join(format!("trimtab-sample-cost-{}", std::process::id()));
+    std::fs::create_dir_all(&pids)?;
+    let result = measure(&args, &pids);
+    std::fs::remove_dir_all(&pids)?;
+    let rows = result?;
     let mut all_pass = true;
     for (name, value, bound, unit) in rows {
         let pass = bound.map(|bound| value <= bound);
@@ -90,6 +87,35 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if all_pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn measure(args: &Args, pids: &Path) -> anyhow::Result<Vec<Row>> {
+    let guests =
+        (0..args.guests).map(|n| StandIn::start(n, args.vcpus, pids)).collect::<anyhow::Result<Vec<_>>>()?;
+    let engine = Engine::new(Start {
+        config: PolicyConfig { mode: Mode::Enforce, ..PolicyConfig::default() },
+        next_decision: 1,
+        ..Start::default()
+    });
+    let sensors = Sensors::new(SensorsConfig { perf: !args.no_perf, ..SensorsConfig::default() })?;
+    let around = Surroundings { pid_dir: pids.to_owned(), journal_every_ticks: 5 };
+    let (sender, view) = watch::channel(Arc::new(View::default()));
+    let control = ControlLoop::new(engine, sensors, around, Vec::new(), String::new(), sender);
+    let mut world =
+        World { control, guests, vcpus: args.vcpus, turned: BTreeMap::new(), now_ms: 1_000, spent_ns: 0 };
+    world.begin();
+    let mut costs = Vec::new();
+    for tick in 0..args.ticks + UNMEASURED {
+        std::thread::sleep(Duration::from_millis(args.interval_ms));
+        costs.push(world.tick(tick, args.interval_ms));
+    }
+    let seen = view.borrow().clone();
+    anyhow::ensure!(
+        seen.guests.len() == args.guests as usize && seen.guests.values().all(|g| g.cpu_cores.is_some()),
+        "the loop did not see every stand-in"
+    );
+    eprintln!("{} guests of {} vCPUs; {:?}", args.guests, args.vcpus, seen.sensors);
+    Ok(rows(&costs[UNMEASURED as usize..], rss_mib()?))
+}
+
 type Row = (&'static str, f64, Option<f64>, &'static str);
 
 /// Means over the ticks, and the worst tick.
@@ -97,111 +123,116 @@ fn rows(costs: &[Cost], rss_mib: f64) -> Vec<Row> {
     let mean = |part: fn(&Cost) -> u64| costs.iter().map(part).sum::<u64>() as f64 / 1e6 / costs.len() as f64;
     let worst = costs.iter().map(Cost::total_ns).max().unwrap_or_default() as f64 / 1e6;
     vec![
-        ("host", mean(|cost| cost.host_ns), None, "ms CPU"),
-        ("guest threads", mean(|cost| cost.threads_ns), None, "ms CPU"),
-        ("guest cgroups", mean(|cost| cost.groups_ns), None, "ms CPU"),
-        ("rates and policy", mean(|cost| cost.policy_ns), None, "ms CPU"),
+        ("sample of the host and its guests", mean(|cost| cost.sample_ns), None, "ms CPU"),
+        ("rates, policy and view", mean(|cost| cost.policy_ns), None, "ms CPU"),
+        ("answers of libvirt and of changes", mean(|cost| cost.answers_ns), None, "ms CPU"),
         ("worst tick", worst, None, "ms CPU"),
         ("sample + rates + policy", mean(Cost::total_ns), Some(CPU_MS_BOUND), "ms CPU"),
         ("sample + rates + policy: RSS", rss_mib, Some(RSS_MIB_BOUND), "MiB"),
     ]
 }
 
-/// CPU time of this process in one tick, by part.
+/// CPU time of the control loop in one tick, by part.
 #[derive(Clone, Copy)]
 struct Cost {
-    host_ns: u64,
-    threads_ns: u64,
-    groups_ns: u64,
+    sample_ns: u64,
     policy_ns: u64,
+    answers_ns: u64,
 }
 
 impl Cost {
     fn total_ns(&self) -> u64 {
-        self.host_ns + self.threads_ns + self.groups_ns + self.policy_ns
+        self.sample_ns + self.policy_ns + self.answers_ns
     }
 }
 
 struct World {
-    sensors: Sensors,
-    engine: Engine,
+    control: ControlLoop,
     guests: Vec<StandIn>,
     vcpus: u32,
     /// Knobs that the policy turned: what a read-back would find.
     turned: BTreeMap<(GuestId, Knob), KnobValue>,
-    costs: Vec<Cost>,
+    now_ms: u64,
+    /// CPU time that the loop spent since it was last asked for.
+    spent_ns: u64,
 }
 
 impl World {
-    /// One tick as the control loop makes it.
-    fn tick(&mut self, tick: u32, interval_ms: u64) {
-        let ms = u64::from(tick) * interval_ms;
-        let t0 = cpu_ns();
-        let host = self.sensors.host();
-        let t1 = cpu_ns();
-        let mut sample = Sample {
-            at: MonoNs(1_000_000_000 + ms * 1_000_000),
-            wall: UnixMs(1_700_000_000_000 + ms as i64),
-            host,
-            guests: BTreeMap::new(),
-        };
-        let all_cpus = sample.host.topology.cpu_set();
-        for (guest, n) in self.guests.iter().zip(0u32..) {
-            let mut id = [0; 16];
-            id[..4].copy_from_slice(&n.to_be_bytes());
-            let threads = self.sensors.guest(guest.pid()).unwrap_or_default();
-            let seen = GuestSample { pid: Some(guest.pid()), threads, ..GuestSample::default() };
-            sample.guests.insert(GuestId(id), seen);
-        }
-        let t2 = cpu_ns();
-        for guest in sample.guests.values_mut() {
-            if let Some(pid) = guest.pid {
-                guest.psi = self.sensors.guest_psi(pid);
-                guest.allowed_cpus = self.sensors.guest_allowed_cpus(pid);
-            }
-        }
-        let t3 = cpu_ns();
-        for (&id, guest) in &mut sample.guests {
-            guest.stats_at = Some(sample.at);
-            self.libvirt_says(id, guest, tick, &all_cpus);
-        }
-        let t4 = cpu_ns();
-        let (at, wall) = (sample.at, sample.wall);
-        let mut effects = self.engine.observe(sample).effects;
-        while let Some(effect) = effects.pop() {
-            if let Effect::Apply { decision, change } = effect {
-                self.turned.insert((change.guest, change.knob), change.to.clone());
-                effects.extend(self.engine.applied(at, wall, decision, &change, &Outcome::Done));
-            }
-        }
-        let t5 = cpu_ns();
-        self.costs.push(Cost {
-            host_ns: t1 - t0,
-            threads_ns: t2 - t1,
-            groups_ns: t3 - t2,
-            policy_ns: t5 - t4,
-        });
+    fn now(&self) -> (MonoNs, UnixMs) {
+        (MonoNs(self.now_ms * 1_000_000), UnixMs(1_700_000_000_000 + self.now_ms as i64))
     }
 
-    /// The part of a sample that is libvirt's. Not measured.
-    fn libvirt_says(&self, id: GuestId, guest: &mut GuestSample, tick: u32, all_cpus: &CpuSet) {
-        guest.name = id.to_string();
-        guest.vcpus = self.vcpus;
-        let written = u64::from(tick) * 100;
-        guest.blocks = vec![BlockSample {
-            name: "vda".to_owned(),
-            wr_reqs: Some(written),
-            wr_bytes: Some(written * 65_536),
-            wr_time_ns: Some(written * 100_000),
-            ..BlockSample::default()
-        }];
+    /// Lets the loop do something and counts what that costs.
+    fn counted(&mut self, what: impl FnOnce(&mut ControlLoop) -> Vec<Work>) -> Vec<Work> {
+        let begin = cpu_ns();
+        let work = what(&mut self.control);
+        self.spent_ns += cpu_ns() - begin;
+        work
+    }
+
+    /// libvirt is there, with every guest.
+    fn begin(&mut self) {
+        let mut work = self.counted(|control| control.on_libvirt(LibvirtEvent::Connected));
+        let all = self.guests.iter().map(|g| GuestRef { id: g.id, name: g.name.clone() }).collect();
+        work.extend(self.counted(|control| control.on_guests(Ok(all))));
+        self.answer(work);
+    }
+
+    /// One tick with everything that libvirt and the performer would answer.
+    fn tick(&mut self, tick: u32, interval_ms: u64) -> Cost {
+        self.now_ms += interval_ms;
+        self.spent_ns = 0;
+        let (now, wall) = self.now();
+        let asked = self.counted(|control| control.on_tick(now, wall, "ok".to_owned()));
+        let sample_ns = std::mem::take(&mut self.spent_ns);
+        let stats = self.guests.iter().map(|g| g.stats(self.vcpus, tick)).collect();
+        let decided = self.counted(|control| control.on_stats(now, Ok(stats)));
+        let policy_ns = std::mem::take(&mut self.spent_ns);
+        self.answer(asked);
+        self.answer(decided);
+        Cost { sample_ns, policy_ns, answers_ns: self.spent_ns }
+    }
+
+    fn answer(&mut self, mut work: Vec<Work>) {
+        let (now, wall) = self.now();
+        while let Some(item) = work.pop() {
+            let more = match item {
+                Work::AskGuest(id, _, Ask::Knobs) => {
+                    let knobs = self.knobs(id);
+                    self.counted(|control| control.on_knobs(id, Ok(knobs)))
+                }
+                Work::AskGuest(id, _, Ask::Metadata) => {
+                    self.counted(|control| control.on_metadata(id, Ok(None)))
+                }
+                Work::AskGuest(id, _, Ask::Job) => self.counted(|control| control.on_job(id, &Ok(false))),
+                Work::Perform(batch) => {
+                    let mut more = Vec::new();
+                    for effect in batch.effects {
+                        let Effect::Apply { decision, change } = effect else { continue };
+                        self.turned.insert((change.guest, change.knob), change.to.clone());
+                        let done = Performed { decision, change, outcome: Outcome::Done };
+                        more.extend(self.counted(|control| control.on_performed(now, wall, &done)));
+                    }
+                    more
+                }
+                // Asked by the tick itself, or not asked here.
+                _ => Vec::new(),
+            };
+            work.extend(more);
+        }
+    }
+
+    /// What a read-back finds.
+    fn knobs(&self, id: GuestId) -> BTreeMap<Knob, KnobValue> {
+        let all = KnobValue::Cpus(CpuSet::first(64));
         let affinities = (0..self.vcpus)
             .map(Knob::VcpuAffinity)
             .chain([Knob::EmulatorAffinity, Knob::IothreadAffinity(1)])
-            .map(|knob| (knob, KnobValue::Cpus(all_cpus.clone())));
+            .map(|knob| (knob, all.clone()));
         let untouched = affinities.chain([(Knob::CpuShares, KnobValue::Shares(1024))]);
-        let now = |(knob, value)| (knob, self.turned.get(&(id, knob)).cloned().unwrap_or(value));
-        guest.knobs = tick.is_multiple_of(5).then(|| untouched.map(now).collect());
+        untouched
+            .map(|(knob, value)| (knob, self.turned.get(&(id, knob)).cloned().unwrap_or(value)))
+            .collect()
     }
 }
 
@@ -219,33 +250,61 @@ fn rss_mib() -> anyhow::Result<f64> {
 }
 
 /// A child that ends with this process, however that ends.
-struct StandIn(Child);
+struct StandIn {
+    child: Child,
+    id: GuestId,
+    name: String,
+}
 
 impl StandIn {
-    fn start(vcpus: u32) -> anyhow::Result<Self> {
+    /// Starts guest `n` and writes its pid file, as libvirt does.
+    fn start(n: u32, vcpus: u32, pids: &Path) -> anyhow::Result<Self> {
+        let name = format!("stand-in-{n}");
+        // The loop takes for qemu whose arguments say so.
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--stand-in-of", &std::process::id().to_string(), "--vcpus", &vcpus.to_string()])
+            .args(["--", "-name", &format!("guest={name},debug-threads=on")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child.stdout.take();
-        let stand_in = Self(child);
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let stand_in = Self { child, id: GuestId(id), name };
         let mut line = String::new();
         if let Some(output) = output {
             BufReader::new(output).read_line(&mut line)?;
         }
         anyhow::ensure!(line.trim() == "ready", "a stand-in guest did not start");
+        std::fs::write(pids.join(format!("{}.pid", stand_in.name)), stand_in.child.id().to_string())?;
         Ok(stand_in)
     }
-    fn pid(&self) -> i32 {
-        i32::try_from(self.0.id()).unwrap_or(i32::MAX)
+
+    /// What libvirt would say of it: some writing.
+    fn stats(&self, vcpus: u32, tick: u32) -> GuestStats {
+        let written = u64::from(tick) * 100;
+        let disk = BlockSample {
+            name: "vda".to_owned(),
+            wr_reqs: Some(written),
+            wr_bytes: Some(written * 65_536),
+            wr_time_ns: Some(written * 100_000),
+            ..BlockSample::default()
+        };
+        GuestStats {
+            name: self.name.clone(),
+            id: Some(self.id),
+            state: GuestState::Running,
+            vcpus: Some(vcpus),
+            blocks: Some(vec![disk]),
+            ..GuestStats::default()
+        }
     }
 }
 
 impl Drop for StandIn {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

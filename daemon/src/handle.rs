@@ -40,7 +40,7 @@ pub struct View {
     /// Guests by identity.
     pub guests: BTreeMap<GuestId, GuestView>,
     /// The newest decisions, newest first, at most 100.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<Arc<Decision>>,
     /// Configuration in force, as TOML.
     pub policy_toml: String,
 }
@@ -105,7 +105,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 /// What can be asked of the loop.
 #[derive(Debug)]
 pub enum Request {
-    /// Change the mode until the next start or reload.
+    /// Change the mode until the next start, or a reload that finds another mode in the configuration than the last one.
     SetMode(Mode, Reply<()>),
     /// Stop deciding (a running trial is closed: reverted); sensing goes on.
     Pause(Reply<()>),

@@ -3,9 +3,9 @@
 //! Structured parts are JSON text: the store knows no policy types, and a journal must stay readable to a human with a
 //! plain SQLite shell. May not: open or write the store.
 
-use trimtab_policy::decision::{Decision, Lesson, Original};
+use trimtab_policy::decision::{Decision, Lesson, Original, Override};
 use trimtab_policy::units::UnixMs;
-use trimtab_store::{DecisionRow, LessonRow, OriginalRow};
+use trimtab_store::{DecisionRow, LessonRow, OriginalRow, OverrideRow};
 
 /// A row of the journal does not say what it should. The row is skipped and reported, never guessed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,7 @@ pub fn decision_row(d: &Decision) -> DecisionRow {
         changes: to_json(&d.changes),
         why: d.why.clone(),
         profile: d.profile.clone(),
+        recipe: d.recipe.clone(),
         expected: d.expected.is_finite().then_some(d.expected),
         before: d.before,
         after: d.after,
@@ -84,6 +85,7 @@ pub fn decision(row: &DecisionRow) -> Result<Decision, RowError> {
         changes: from_json(table, &key, "changes", &row.changes)?,
         why: row.why.clone(),
         profile: row.profile.clone(),
+        recipe: row.recipe.clone(),
         expected: row.expected.unwrap_or(0.0),
         before: row.before,
         after: row.after,
@@ -119,6 +121,35 @@ pub fn original(row: &OriginalRow) -> Result<Original, RowError> {
         knob: from_json(table, &key, "knob", &format!("\"{}\"", row.knob))?,
         value: from_json(table, &key, "value", &row.value)?,
         ours: from_json(table, &key, "ours", &row.ours)?,
+    })
+}
+
+/// An override as a row.
+pub fn override_row(o: &Override) -> OverrideRow {
+    OverrideRow {
+        guest: o.guest.to_string(),
+        guest_name: o.guest_name.clone(),
+        pid: o.pid,
+        family: o.family.to_string(),
+        why: o.why.clone(),
+        time_ms: o.time.0,
+    }
+}
+
+/// A row as an override.
+///
+/// # Errors
+/// A column that holds something else than `override_row` writes.
+pub fn override_of(row: &OverrideRow) -> Result<Override, RowError> {
+    let table = "overrides";
+    let key = format!("{}/{}", row.guest, row.family);
+    Ok(Override {
+        guest: from_json(table, &key, "guest", &format!("\"{}\"", row.guest))?,
+        guest_name: row.guest_name.clone(),
+        pid: row.pid,
+        family: from_json(table, &key, "family", &format!("\"{}\"", row.family))?,
+        why: row.why.clone(),
+        time: UnixMs(row.time_ms),
     })
 }
 
@@ -173,6 +204,7 @@ mod tests {
             changes: vec![change],
             why: "because".to_owned(),
             profile: "p".to_owned(),
+            recipe: "isolate-io".to_owned(),
             expected: 0.25,
             before: Some(0.4),
             after: None,
@@ -208,5 +240,18 @@ mod tests {
             ours: KnobValue::Shares(4096),
         };
         assert_eq!(original(&original_row(&o)).unwrap(), o);
+    }
+
+    #[test]
+    fn an_override_survives_the_journal() {
+        let o = Override {
+            guest: GuestId([1; 16]),
+            guest_name: "g".to_owned(),
+            pid: None,
+            family: Family::Priority,
+            why: "cpu.shares was set to 7 by somebody else".to_owned(),
+            time: UnixMs(5),
+        };
+        assert_eq!(override_of(&override_row(&o)).unwrap(), o);
     }
 }

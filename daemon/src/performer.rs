@@ -88,6 +88,10 @@ async fn write(
         Effect::ForgetOriginal { guest, knob } => {
             store.forget_original(&guest.to_string(), &knob.to_string());
         }
+        Effect::SaveOverride(o) => store.save_override(journal::override_row(&o)),
+        Effect::ForgetOverride { guest, family } => {
+            store.forget_override(&guest.to_string(), &family.to_string());
+        }
         Effect::Note { guest, text } => {
             tracing::info!(guest = guest.map(|g| g.to_string()), "{text}");
             store.note(NoteRow { time_ms: wall.0, guest: guest.map(|g| g.to_string()), text });

@@ -240,7 +240,8 @@ fn tell_alive(ready: bool) -> bool {
 fn ask_journal(store: &Store, question: Question, answers: mpsc::UnboundedSender<Event>) {
     match question {
         Question::Decisions { guest, limit, reply } => {
-            let filter = DecisionFilter { guest: guest.map(|g| g.to_string()), since_ms: None, limit };
+            let guest = guest.map(|g| g.to_string());
+            let filter = DecisionFilter { guest, limit, ..DecisionFilter::default() };
             let done = move |rows: Result<Vec<DecisionRow>, StoreError>| {
                 let rows = rows.map_err(|error| RequestError::Failed(error.to_string()));
                 drop(reply.send(rows.and_then(|rows| rows.iter().map(read_row).collect())));

@@ -1,6 +1,6 @@
 //! Puts the parts together: journal, engine, sensors, libvirt, performer, API and loop. May not: do any of their work.
 
-use crate::actuators::Actuator;
+use crate::actuators::{Actuator, nice};
 use crate::bus::Bus;
 use crate::cli::Cli;
 use crate::config::{self, Config};
@@ -26,6 +26,8 @@ use trimtab_store::{DecisionFilter, Loaded, Store};
 const REQUESTS: usize = 64;
 /// Decisions of former runs that are shown.
 const SHOWN: u32 = 100;
+/// Kept decisions of former runs that `restore` may have to close: far more than knobs are turned at a time.
+const KEPT: u32 = 1000;
 
 /// Directories of this daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +50,12 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
     for line in &loaded.said {
         tracing::warn!("journal: {line}");
     }
-    let newest = newest(&store);
+    let newest = decisions(&store, DecisionFilter { limit: SHOWN, ..DecisionFilter::default() });
+    let kept = DecisionFilter { verdict: Some("kept".to_owned()), limit: KEPT, ..DecisionFilter::default() };
+    // Only of interest while one of their knobs is still turned.
+    let kept = if loaded.originals.is_empty() { Vec::new() } else { decisions(&store, kept) };
     let store = Arc::new(store);
-    let engine = engine(&config, &loaded);
+    let engine = engine(&config, &loaded, kept);
     let sensors = Sensors::new(sensors_config(&bus, &config)).context("cannot sense this host")?;
     let hypervisor = Arc::new(LibvirtDbus::start(libvirt_config(&config)?));
 
@@ -164,28 +169,36 @@ fn places(config: &Config, bus: &Bus) -> anyhow::Result<Places> {
 }
 
 fn sensors_config(bus: &Bus, config: &Config) -> SensorsConfig {
-    // Without root there are no cgroups of libvirt's to weigh: what is left between guests of one user is nice.
-    let priority = (*bus == Bus::Session).then_some(PriorityDomain::Nice);
+    // Without root there are no cgroups of libvirt's to weigh: what is left between guests of one user is nice, and that
+    // only where it could be undone.
+    let priority = (*bus == Bus::Session).then(|| {
+        if nice::can_be_lowered(Path::new("/proc")) {
+            return PriorityDomain::Nice;
+        }
+        tracing::warn!("priority is not turned: {}", nice::NOT_LOWERED);
+        PriorityDomain::None
+    });
     SensorsConfig { priority, perf: config.sensors.perf, ..SensorsConfig::default() }
 }
 
-/// The newest decisions of former runs. A row that cannot be read is said and left out.
-fn newest(store: &Store) -> Vec<Decision> {
-    let filter = DecisionFilter { guest: None, since_ms: None, limit: SHOWN };
+/// Decisions of former runs, newest first. A row that cannot be read is said and left out.
+fn decisions(store: &Store, filter: DecisionFilter) -> Vec<Decision> {
     let rows = store.read_now(move |reader| reader.decisions(&filter)).unwrap_or_else(|error| {
-        tracing::warn!(%error, "former decisions are not shown");
+        tracing::warn!(%error, "former decisions are not known");
         Vec::new()
     });
     rows.iter().filter_map(|row| said(journal::decision(row))).collect()
 }
 
-fn engine(config: &Config, loaded: &Loaded) -> Engine {
+fn engine(config: &Config, loaded: &Loaded, kept: Vec<Decision>) -> Engine {
     Engine::new(Start {
         config: config.policy.clone(),
         next_decision: loaded.last_decision + 1,
         originals: loaded.originals.iter().filter_map(|row| said(journal::original(row))).collect(),
         pending: loaded.pending.iter().filter_map(|row| said(journal::decision(row))).collect(),
+        kept,
         lessons: loaded.lessons.iter().map(journal::lesson).collect(),
+        overrides: loaded.overrides.iter().filter_map(|row| said(journal::override_of(row))).collect(),
     })
 }
 

@@ -45,6 +45,8 @@ pub(crate) fn scenario(name: &str) -> Result<Command> {
     println!("Building trimtabd, trimtabctl and the scenarios");
     let mut build = workspace::cargo();
     build.args(["build", "--release", "--locked", "-p", "trimtabd", "-p", "trimtab-tests", "--bins"]);
+    // What a tick costs is measured by an example, because what is no binary is not installed.
+    build.args(["--example", "sample_cost"]);
     cmd::shown_ok(&mut build)?;
     let mut command = Command::new(workspace::target_dir().join("release/trimtab-scenario"));
     command.arg(name);

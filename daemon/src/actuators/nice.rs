@@ -136,7 +136,7 @@ impl Nice {
     }
 
     fn file(&self, of: &str, name: &str) -> Option<String> {
-        std::fs::read_to_string(self.proc_root.join(of).join(name)).ok()
+        file(&self.proc_root, of, name)
     }
 
     /// `/autogroup-43 nice 5`, where autogroups are on and this one is qemu's alone.
@@ -161,16 +161,7 @@ impl Nice {
 
     /// Whether threads that are made nicer can be brought back to 0 or below, where they began.
     fn can_undo_threads(&self, pid: i32) -> bool {
-        let capable = self
-            .file("self", "status")
-            .and_then(|s| field(&s, "CapEff:").and_then(|mask| u64::from_str_radix(mask, 16).ok()))
-            .is_some_and(|mask| mask & CAP_SYS_NICE != 0);
-        // The kernel compares 20 - nice with the limit of the process that is made less nice.
-        let limit = || {
-            let text = self.file(&pid.to_string(), "limits")?;
-            field(&text, "Max nice priority")?.parse::<i64>().ok()
-        };
-        capable || limit().is_some_and(|limit| limit >= 20)
+        can_undo_threads(&self.proc_root, &pid.to_string())
     }
 
     fn threads(&self, pid: i32) -> Vec<i32> {
@@ -181,6 +172,29 @@ impl Nice {
     }
 }
 
+/// Why priority cannot be turned where `can_be_lowered` says no.
+pub const NOT_LOWERED: &str = "a nice value could not be lowered again: autogroups are off, and there is neither CAP_SYS_NICE nor RLIMIT_NICE >= 20";
+
+/// Whether this process could lower a nice value again that it raised, as far as the host alone can tell: what holds for
+/// one guest's qemu is looked at when its knobs are read.
+pub fn can_be_lowered(proc_root: &Path) -> bool {
+    file(proc_root, "sys/kernel", "sched_autogroup_enabled").is_some_and(|text| text.trim() == "1")
+        || can_undo_threads(proc_root, "self")
+}
+
+fn can_undo_threads(proc_root: &Path, of: &str) -> bool {
+    let capable = file(proc_root, "self", "status")
+        .and_then(|s| field(&s, "CapEff:").and_then(|mask| u64::from_str_radix(mask, 16).ok()))
+        .is_some_and(|mask| mask & CAP_SYS_NICE != 0);
+    // The kernel compares 20 - nice with the limit of the process that is made less nice.
+    let limit = || field(&file(proc_root, of, "limits")?, "Max nice priority")?.parse::<i64>().ok();
+    capable || limit().is_some_and(|limit| limit >= 20)
+}
+
+fn file(proc_root: &Path, of: &str, name: &str) -> Option<String> {
+    std::fs::read_to_string(proc_root.join(of).join(name)).ok()
+}
+
 /// The first word after `name` at the beginning of a line.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
@@ -188,4 +202,32 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 fn kernel(guest: &str, source: Error) -> NiceError {
     NiceError::Kernel { guest: guest.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nice_is_a_knob_only_where_it_can_be_lowered_again() {
+        let host = |autogroups: &str, capabilities: &str, limit: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, text) in [
+                ("sys/kernel/sched_autogroup_enabled", autogroups.to_owned()),
+                ("self/status", format!("Name:\ttrimtabd\nCapEff:\t{capabilities}\n")),
+                ("self/limits", format!("Max nice priority         {limit}                    {limit}\n")),
+            ] {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            can_be_lowered(dir.path())
+        };
+        assert!(!host("0\n", "0000000000000000", "0"));
+        assert!(!host("0\n", "0000000000000000", "19"));
+        assert!(host("0\n", "0000000000000000", "20"));
+        assert!(host("0\n", "0000000000800000", "0"));
+        assert!(host("1\n", "0000000000000000", "0"));
+        assert!(!can_be_lowered(Path::new("/nonexistent")));
+    }
 }

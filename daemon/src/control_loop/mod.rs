@@ -91,7 +91,8 @@ pub struct ControlLoop {
     libvirt: String,
     store_health: String,
     seen: Observation,
-    decisions: Vec<Decision>,
+    /// Shared with the views, which are made at every tick while decisions rarely change.
+    decisions: Vec<Arc<Decision>>,
     undone: requests::Undone,
     view: watch::Sender<Arc<View>>,
     policy_toml: String,
@@ -120,7 +121,7 @@ impl ControlLoop {
             libvirt: "connecting".to_owned(),
             store_health: "ok".to_owned(),
             seen: Observation::default(),
-            decisions: newest,
+            decisions: newest.into_iter().map(Arc::new).collect(),
             undone: requests::Undone::default(),
             view,
             policy_toml,
@@ -427,8 +428,8 @@ impl ControlLoop {
     /// Keeps the newest decisions at hand, newest first.
     fn remember(&mut self, decision: Decision) {
         match self.decisions.iter_mut().find(|d| d.id == decision.id) {
-            Some(known) => *known = decision,
-            None => self.decisions.insert(0, decision),
+            Some(known) => *known = Arc::new(decision),
+            None => self.decisions.insert(0, Arc::new(decision)),
         }
         self.decisions.truncate(view::DECISIONS);
     }

@@ -81,8 +81,11 @@ impl ControlLoop {
             }
             Request::Pause(reply) => self.command(now, wall, Command::Pause, reply, &mut work),
             Request::Resume(reply) => self.command(now, wall, Command::Resume, reply, &mut work),
-            Request::Revert(id, reply) => match self.decisions.iter().find(|d| d.id == id).cloned() {
-                Some(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
+            Request::Revert(id, reply) => match self.decisions.iter().find(|d| d.id == id) {
+                Some(decision) => {
+                    let command = Command::Revert(Box::new((**decision).clone()));
+                    self.undo(now, wall, command, reply, &mut work);
+                }
                 None => work.push(Work::AskJournal(Question::ToRevert(id, reply))),
             },
             Request::Restore(guest, reply) => self.undo(now, wall, Command::Restore(guest), reply, &mut work),

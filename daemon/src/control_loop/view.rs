@@ -58,7 +58,7 @@ impl ControlLoop {
             profile: found.map(|f| f.role.to_string()).unwrap_or_default(),
             left_alone: self.engine.left_alone(id),
             knobs: guest.knobs.iter().map(|(knob, value)| (knob.to_string(), value.to_string())).collect(),
-            originals: self.engine.originals().filter(|o| o.guest == id).cloned().collect(),
+            originals: self.engine.originals_of(id).cloned().collect(),
         }
     }
 

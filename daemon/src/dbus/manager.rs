@@ -115,7 +115,8 @@ impl Manager {
         ask(&self.shared.handle, LONG, |reply| Request::Restore(id, reply)).await
     }
 
-    /// Change the mode to observe, advise or enforce, until the next start or Reload.
+    /// Change the mode to observe, advise or enforce, until the next start, or a Reload that finds another mode in the
+    /// configuration than the last one.
     /// Needs org.trimtab1.set-mode. Errors: InvalidArgs, Failed, NotAuthorized.
     async fn set_mode(
         &self,

@@ -140,9 +140,11 @@ impl Publisher<'_> {
 }
 
 /// Decisions that are new or differ, oldest first.
-fn changed_decisions<'a>(before: &[Decision], now: &'a [Decision]) -> Vec<&'a Decision> {
-    let before: BTreeMap<DecisionId, &Decision> = before.iter().map(|d| (d.id, d)).collect();
-    let mut changed: Vec<_> = now.iter().filter(|d| before.get(&d.id) != Some(d)).collect();
+fn changed_decisions<'a>(before: &[Arc<Decision>], now: &'a [Arc<Decision>]) -> Vec<&'a Decision> {
+    let before: BTreeMap<DecisionId, &Arc<Decision>> = before.iter().map(|d| (d.id, d)).collect();
+    // One that did not change is the very same, which is cheaper to see than equality.
+    let same = |d: &Arc<Decision>| before.get(&d.id).is_some_and(|b| Arc::ptr_eq(b, d) || *b == d);
+    let mut changed: Vec<&Decision> = now.iter().filter(|d| !same(d)).map(|d| &**d).collect();
     changed.sort_by_key(|d| d.id);
     changed
 }

@@ -52,7 +52,8 @@ pub struct SensorsConfig {
     pub cgroup_root: PathBuf,
     /// CPUs that guests may use; found by the sensors (see allowed.rs) unless given.
     pub allowed: Option<CpuSet>,
-    /// How CPU priority can be turned; found from the cgroup tree unless given (session mode: `Nice`).
+    /// How CPU priority can be turned; found from the cgroup tree unless given (session mode: `Nice`, or `None` where that
+    /// could not be undone).
     pub priority: Option<PriorityDomain>,
     /// The CPU last run on is refreshed at least every so many ticks.
     pub stat_ticks: u64,
@@ -241,6 +242,16 @@ impl Sensors {
         say("blkio-delay", on(rules.has_delay_accounting, "off: kernel.task_delayacct is 0"));
         say("psi", on(self.host.has_psi(), "off: no /proc/pressure (old kernel, or booted with psi=0)"));
         say("perf", self.perf.text());
+        say(
+            "priority",
+            match (self.priority, self.config.priority) {
+                (PriorityDomain::CgroupV1, _) => "CPU shares of cgroup v1".to_owned(),
+                (PriorityDomain::CgroupV2, _) => "CPU weight of cgroup v2".to_owned(),
+                (PriorityDomain::Nice, _) => "nice".to_owned(),
+                (PriorityDomain::None, Some(_)) => "off: a nice value could not be lowered again".to_owned(),
+                (PriorityDomain::None, None) => "off: no cpu controller of cgroups".to_owned(),
+            },
+        );
         let reopened: usize = self.guests.values().map(|guest| guest.threads.reopened()).sum();
         let files = match reopened {
             0 => format!("kept open, at most {}", self.budget.limit()),

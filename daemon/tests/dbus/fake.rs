@@ -61,7 +61,7 @@ async fn answer(
 ) {
     while let Some(request) = requests.recv().await {
         let note = |text: String| asked.lock().unwrap().push(text);
-        let decisions = views.borrow().decisions.clone();
+        let decisions: Vec<Decision> = views.borrow().decisions.iter().map(|d| (**d).clone()).collect();
         // A requester that has gone away does not matter to the loop.
         match request {
             Request::SetMode(mode, reply) => {
@@ -135,7 +135,7 @@ fn first_view() -> View {
         host_pressure: None,
         objective: Some(0.702),
         guests: BTreeMap::from([(id(WRITER), writer()), (id(BURNER), burner())]),
-        decisions: vec![pending(), kept(), reverted()],
+        decisions: [pending(), kept(), reverted()].map(Arc::new).into(),
         policy_toml: "mode = \"enforce\"\n".to_owned(),
     }
 }
@@ -203,6 +203,7 @@ fn decision(number: u64) -> Decision {
         why: "The emulator thread of writer waits 42 % of its time for a CPU while burner computes on both."
             .to_owned(),
         profile: "w1-io".to_owned(),
+        recipe: "isolate-io".to_owned(),
         expected: 0.12,
         before: Some(0.621),
         after: None,

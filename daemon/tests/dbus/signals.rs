@@ -4,6 +4,7 @@ use crate::api::{World, path_of, world};
 use crate::fake::{BURNER, NOON, WRITER, id, writer};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 use trimtab_policy::decision::{Mode, Verdict};
 use trimtab_policy::units::UnixMs;
@@ -138,11 +139,11 @@ async fn decisions_are_announced_when_made_and_when_closed() {
     let w = world().await;
     let mut ear = Ear::new(&w).await;
     w.fake.tick(|view| {
-        let mut new = view.decisions[0].clone();
+        let mut new = (*view.decisions[0]).clone();
         new.id = 4;
-        view.decisions[0].verdict = Verdict::Kept;
-        view.decisions[0].closed = Some(UnixMs(NOON));
-        view.decisions.insert(0, new);
+        let closed = Arc::make_mut(&mut view.decisions[0]);
+        (closed.verdict, closed.closed) = (Verdict::Kept, Some(UnixMs(NOON)));
+        view.decisions.insert(0, Arc::new(new));
     });
     let closed = ear.next().await;
     assert_eq!(
@@ -154,6 +155,6 @@ async fn decisions_are_announced_when_made_and_when_closed() {
     assert_eq!((new.interface.as_str(), new.changed["verdict"].as_str()), ("4", "\"pending\""));
     // Decisions that fall off the end of the view are no news.
     w.fake.tick(|view| view.decisions.truncate(1));
-    w.fake.tick(|view| view.decisions[0].id = MARKER);
+    w.fake.tick(|view| Arc::make_mut(&mut view.decisions[0]).id = MARKER);
     assert_eq!(ear.next().await.interface, MARKER.to_string());
 }

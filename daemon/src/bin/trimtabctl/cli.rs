@@ -92,7 +92,7 @@ pub(crate) enum Command {
         #[arg(long, group = "whom")]
         all: bool,
     },
-    /// Show or change the mode; a change holds until the daemon restarts or reloads
+    /// Show or change the mode; a change holds until the daemon restarts, or reloads a configuration with another mode
     Mode {
         /// New mode
         #[arg(value_enum)]

@@ -1,11 +1,13 @@
 //! What the daemon itself costs, how soon it sees, and whether a hung guest disturbs its rhythm.
 
 use super::{Bench, Bound, Row};
-use crate::scenario::Result;
 use crate::scenario::objective::{median, percentile};
 use crate::scenario::rig::NOISY;
+use crate::scenario::{Result, ScenarioError};
 use crate::testbed::{proc, wait_for};
 use crate::trimtab::{Start, Trimtab};
+use serde_json::Value;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 /// How long CPU and rhythm are watched.
@@ -21,11 +23,38 @@ const OBSERVED: &[&str] = &["TRACE observed ", " guests=3"];
 
 /// All of it.
 pub(super) fn all(bench: &Bench) -> Result<Vec<Row>> {
+    let mut rows = many_guests(bench)?;
     bench.rig.load(NOISY)?;
-    let mut rows = starts(bench)?;
+    rows.extend(starts(bench)?);
     rows.extend(cost(bench)?);
     rows.push(rhythm(bench)?);
     Ok(rows)
+}
+
+/// CPU and memory of the loop over 100 stand-in guests of 4 vCPU threads, which the example `sample_cost` of the daemon makes;
+/// it was built beside this program.
+fn many_guests(bench: &Bench) -> Result<Vec<Row>> {
+    bench.rig.load(["idle", "idle", "idle"])?;
+    bench.progress.step("a tick over 100 stand-in guests");
+    let failed = |what: String| ScenarioError::Failed(format!("sample_cost: {what}"));
+    let own = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
+    let program = own.with_file_name("examples").join("sample_cost");
+    let output =
+        Command::new(&program).output().map_err(|e| failed(format!("{}: {e}", program.display())))?;
+    let said: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let value =
+        |name: &str| said.iter().find(|row| row["name"] == name).and_then(|row| row["value"].as_f64());
+    if said.is_empty() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    let name = "sample + rates + policy, 100 guests x 4 vCPU threads";
+    Ok(vec![
+        Row::new(&format!("{name}: CPU"), value("sample + rates + policy"), Bound::AtMost(3.0), "ms"),
+        Row::new(&format!("{name}: RSS"), value("sample + rates + policy: RSS"), Bound::AtMost(40.0), "MiB"),
+    ])
 }
 
 /// CPU and memory at 1 Hz with three busy guests.

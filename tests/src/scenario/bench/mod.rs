@@ -41,7 +41,7 @@ impl Part {
             Self::Equal => 520,
             Self::React => 60,
             Self::Burners | Self::Idle | Self::Lone => 320,
-            Self::Daemon => 200,
+            Self::Daemon => 230,
         })
     }
 }

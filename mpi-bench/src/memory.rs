@@ -39,6 +39,8 @@ unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl Plain for i32 {}
 // SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
 unsafe impl Plain for u8 {}
 // SAFETY: two f64 in repr(C); every bit pattern is a value.
 unsafe impl Plain for Complex64 {}

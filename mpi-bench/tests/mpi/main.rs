@@ -4,5 +4,6 @@ mod corruption;
 mod driver;
 mod hpcc;
 mod launch;
+mod npb;
 mod npb_cfd;
 mod osu;

@@ -33,7 +33,7 @@ const LIMIT: f64 = 1e-8;
 
 /// Sums of x and of y by class.
 const OFFICIAL: [[f64; 2]; 5] = [
-    [-3.247_834_652_034_740e3, -6.958_407_078_382_297e3],
+    [-3.247_834_652_034_74e3, -6.958_407_078_382_297e3],
     [-2.863_319_731_645_753e3, -6.320_053_679_109_499e3],
     [-4.295_875_165_629_892e3, -1.580_732_573_678_431e4],
     [4.033_815_542_441_498e4, -2.660_669_192_809_235e4],
@@ -55,14 +55,8 @@ struct Tally {
     counts: [f64; ANNULI],
 }
 
-/// Lane-wise tally.
-struct Lanes {
-    state: [u64; LANES],
-    sum_x: [f64; LANES],
-    sum_y: [f64; LANES],
-    /// How many accepted, then how many with a larger deviate of at least 1, 2, ... [`RARE`].
-    at_least: [[u64; LANES]; RARE + 1],
-}
+/// Values of one kind, one a lane. Each kind is an array of its own, so that the compiler sees that they do not overlap.
+type Row<T> = [T; LANES];
 
 impl Ep {
     /// This rank's batches, tallied.
@@ -81,62 +75,58 @@ impl Ep {
 dispatch! {
     /// Adds the batch of pairs that starts at `start` to the tally.
     fn tally_batch<M: Arithmetic>(start: Randlc, all: &mut Tally) {
-        let mut lanes = Lanes {
-            state: std::array::from_fn(|lane| start.skipping(2 * lane as u64 + 1).shifted()),
-            sum_x: [0.0; LANES],
-            sum_y: [0.0; LANES],
-            at_least: [[0; LANES]; RARE + 1],
-        };
+        let mut state: Row<u64> = std::array::from_fn(|lane| start.skipping(2 * lane as u64 + 1).shifted());
+        let (mut sum_x, mut sum_y, mut larger) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        // Accepted, then those whose larger deviate is at least 1, 2, 3.
+        let [mut accepted, mut at_least_1, mut at_least_2, mut at_least_3]: [Row<u64>; RARE + 1] = Default::default();
         let stride = power(2 * LANES as u64);
-        let mut rare = [0u64; ANNULI];
         for _ in 0..BATCH / LANES as u64 {
-            let mut larger = [0.0; LANES];
-            let mut largest = 0.0;
-            step::<M>(&mut lanes, stride, &mut larger);
-            for value in larger {
-                largest = if value > largest { value } else { largest };
+            let rare_before = at_least_3;
+            for lane in 0..LANES {
+                let pair = deviates::<M>(state[lane]);
+                state[lane] = state[lane].wrapping_mul(stride);
+                sum_x[lane] += pair.x;
+                sum_y[lane] += pair.y;
+                let (x, y) = (pair.x.abs(), pair.y.abs());
+                let most = if x > y { x } else { y };
+                larger[lane] = most;
+                accepted[lane] += u64::from(pair.accepted);
+                at_least_1[lane] += u64::from(most >= 1.0);
+                at_least_2[lane] += u64::from(most >= 2.0);
+                at_least_3[lane] += u64::from(most >= 3.0);
             }
-            if largest >= RARE as f64 {
+            if at_least_3 != rare_before {
                 for value in larger.into_iter().filter(|value| *value >= RARE as f64) {
-                    rare[(value as usize).min(ANNULI - 1)] += 1;
+                    all.counts[(value as usize).min(ANNULI - 1)] += 1.0;
                 }
             }
         }
-        all.sum_x += lanes.sum_x.iter().sum::<f64>();
-        all.sum_y += lanes.sum_y.iter().sum::<f64>();
-        let at_least = lanes.at_least.map(|counts| counts.iter().sum::<u64>());
-        for annulus in 0..RARE {
-            all.counts[annulus] += (at_least[annulus] - at_least[annulus + 1]) as f64;
-        }
-        for (count, rare) in all.counts.iter_mut().zip(rare) {
-            *count += rare as f64;
+        all.sum_x += sum_x.iter().sum::<f64>();
+        all.sum_y += sum_y.iter().sum::<f64>();
+        let at_least = [accepted, at_least_1, at_least_2, at_least_3].map(|row| row.iter().sum::<u64>());
+        for (count, pair) in all.counts.iter_mut().zip(at_least.windows(2)) {
+            *count += (pair[0] - pair[1]) as f64;
         }
     }
 }
 
-/// One pair a lane. `larger` gets the larger deviate of each pair, 0 of a rejected one.
+/// Two deviates, zero where the pair was rejected.
+struct Pair {
+    x: f64,
+    y: f64,
+    accepted: bool,
+}
+
+/// What becomes of the pair of uniform numbers that starts at a shifted state.
 #[inline(always)]
-fn step<M: super::simd::Arithmetic>(lanes: &mut Lanes, stride: u64, larger: &mut [f64; LANES]) {
-    for lane in 0..LANES {
-        let state = lanes.state[lane];
-        let x = centred(state);
-        let y = centred(state.wrapping_mul(MULTIPLIER));
-        lanes.state[lane] = state.wrapping_mul(stride);
-        let radius = x * x + y * y;
-        let accepted = radius <= 1.0;
-        let radius = if accepted { radius } else { 1.0 };
-        let factor = (-2.0 * ln::<M>(radius) / radius).sqrt();
-        let (x, y) = (x * factor, y * factor);
-        lanes.sum_x[lane] += x;
-        lanes.sum_y[lane] += y;
-        let (x, y) = (x.abs(), y.abs());
-        let most = if x > y { x } else { y };
-        larger[lane] = most;
-        lanes.at_least[0][lane] += u64::from(accepted);
-        for annulus in 1..=RARE {
-            lanes.at_least[annulus][lane] += u64::from(most >= annulus as f64);
-        }
-    }
+fn deviates<M: super::simd::Arithmetic>(state: u64) -> Pair {
+    let x = centred(state);
+    let y = centred(state.wrapping_mul(MULTIPLIER));
+    let radius = x * x + y * y;
+    let accepted = radius <= 1.0;
+    let radius = if accepted { radius } else { 1.0 };
+    let factor = (-2.0 * ln::<M>(radius) / radius).sqrt();
+    Pair { x: x * factor, y: y * factor, accepted }
 }
 
 /// 2 u - 1 for the number u of a shifted state; exact.

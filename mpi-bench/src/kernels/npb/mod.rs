@@ -7,11 +7,16 @@
 
 mod bt;
 mod cfd;
+mod cg;
 mod class;
 mod ep;
+mod ft;
+mod is;
 mod lu;
+mod mg;
 mod official;
 mod randlc;
+mod shares;
 mod simd;
 mod sp;
 
@@ -23,7 +28,16 @@ use class::Class;
 /// The kernels of this family, in the order of `list`.
 #[must_use]
 pub fn entries() -> Vec<Entry> {
-    vec![entry::<ep::Ep>(), entry::<Solver<bt::Bt>>(), entry::<Solver<sp::Sp>>(), entry::<Solver<lu::Lu>>()]
+    vec![
+        entry::<ep::Ep>(),
+        entry::<cg::Cg>(),
+        entry::<is::Is>(),
+        entry::<mg::Mg>(),
+        entry::<ft::Ft>(),
+        entry::<Solver<bt::Bt>>(),
+        entry::<Solver<sp::Sp>>(),
+        entry::<Solver<lu::Lu>>(),
+    ]
 }
 
 const METRICS: &[Metric] = &[Metric::rate("mops", "Mop/s"), Metric::cost("time", "s")];

@@ -3,6 +3,8 @@
 //!
 //! The state is kept shifted left by 18 bits, so that the overflow of a 64-bit product is the reduction modulo 2^46.
 
+use super::simd::dispatch;
+
 /// The multiplier, 5^13.
 pub(super) const MULTIPLIER: u64 = 1_220_703_125;
 
@@ -29,6 +31,12 @@ impl Randlc {
         unit(self.0)
     }
 
+    /// As many calls of `next`, by lanes that each take every so-manieth number.
+    pub(super) fn fill(&mut self, out: &mut [f64]) {
+        fill(*self, out);
+        *self = self.skipping(out.len() as u64);
+    }
+
     /// The same sequence `count` numbers further on.
     pub(super) fn skipping(self, count: u64) -> Self {
         Self(self.0.wrapping_mul(power(count)))
@@ -37,6 +45,26 @@ impl Randlc {
     /// The state with its 46 bits on top, for loops that step many places at once; see [`unit`].
     pub(super) fn shifted(self) -> u64 {
         self.0
+    }
+}
+
+/// Lanes of [`Randlc::fill`].
+const LANES: usize = 32;
+
+dispatch! {
+    fn fill<M: Arithmetic>(start: Randlc, out: &mut [f64]) {
+        let mut states: [u64; LANES] = std::array::from_fn(|lane| start.skipping(lane as u64 + 1).0);
+        let stride = power(LANES as u64);
+        let (rows, rest) = out.as_chunks_mut::<LANES>();
+        for row in rows {
+            for lane in 0..LANES {
+                row[lane] = unit(states[lane]);
+                states[lane] = states[lane].wrapping_mul(stride);
+            }
+        }
+        for (value, state) in rest.iter_mut().zip(states) {
+            *value = unit(state);
+        }
     }
 }
 
@@ -82,6 +110,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn filling_is_drawing_one_by_one(lengths in prop::collection::vec(0usize..100, 1..5)) {
+            let (mut one_by_one, mut filling) = (Randlc::new(SEED), Randlc::new(SEED));
+            for len in lengths {
+                let mut filled = vec![0.0; len];
+                filling.fill(&mut filled);
+                prop_assert!(filled.into_iter().all(|value| value == one_by_one.next()));
+            }
+        }
+
         #[test]
         fn a_jump_is_as_many_steps(seed in 1u64..1 << 46, steps in 0u64..3000) {
             let jumped = Randlc::new(seed).skipping(steps);

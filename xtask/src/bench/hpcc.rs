@@ -63,16 +63,11 @@ struct Setting<'a> {
 /// Run the pairs and print the table. The rows as JSON values, and whether every bound is met.
 pub(super) fn run(Scale { pairs, n }: Scale) -> Result<(Vec<Value>, bool)> {
     let library = &mpi::LIBRARIES[0];
-    println!("Building trimtab-bench");
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--locked", "-p", "trimtab-bench"]);
-    library.apply(&mut build);
-    cmd::shown_ok(&mut build)?;
+    let ours = build(library)?;
     let better = openblas::better_core()?;
     if let Some((_, why)) = &better {
         println!("{why}");
     }
-    let ours = library.target_dir().join("release/trimtab-bench");
     let setting = Setting { library, ours, core: better.map(|(core, _)| core) };
     let dir = workspace::target_dir().join("bench-hpcc");
     let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
@@ -99,9 +94,17 @@ pub(super) fn run(Scale { pairs, n }: Scale) -> Result<(Vec<Value>, bool)> {
             Row::new(name, *better, *bound, samples.get(name).map_or(&[], Vec::as_slice))
         })
         .collect();
-    println!("{}", Row::heading());
-    rows.iter().for_each(|row| println!("{row}"));
-    Ok((rows.iter().map(Row::json).collect(), rows.iter().all(|row| row.pass)))
+    Ok(Row::table(&rows))
+}
+
+/// Builds trimtab-bench as users have it; its place.
+pub(super) fn build(library: &mpi::Library) -> Result<PathBuf> {
+    println!("Building trimtab-bench");
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--locked", "-p", "trimtab-bench"]);
+    library.apply(&mut build);
+    cmd::shown_ok(&mut build)?;
+    Ok(library.target_dir().join("release/trimtab-bench"))
 }
 
 fn fresh(dir: &Path, n: u32) -> Result<PathBuf> {
@@ -114,17 +117,19 @@ fn fresh(dir: &Path, n: u32) -> Result<PathBuf> {
     Ok(dir.to_path_buf())
 }
 
+/// The launcher in that directory, with the same ranks and binding for both programs.
+pub(super) fn launcher(library: &mpi::Library, dir: &Path, ranks: u32) -> Command {
+    let mut command = Command::new(library.launcher());
+    library.as_root(&mut command);
+    command.current_dir(dir).args(["-n", &ranks.to_string(), "--bind-to", "core"]);
+    command
+}
+
 impl Setting<'_> {
-    /// The launcher in that directory, with the same ranks and binding for both programs.
     fn launcher(&self, dir: &Path) -> Command {
-        let mut command = Command::new(self.library.launcher());
-        self.library.as_root(&mut command);
-        command
-            .current_dir(dir)
-            .args(["-n", &RANKS.to_string(), "--bind-to", "core"])
-            // One thread a rank, as the original is meant to be run, with kernels that fit the CPU.
-            .env("OPENBLAS_NUM_THREADS", "1")
-            .env_remove("OPENBLAS_CORETYPE");
+        let mut command = launcher(self.library, dir, RANKS);
+        // One thread a rank, as the original is meant to be run, with kernels that fit the CPU.
+        command.env("OPENBLAS_NUM_THREADS", "1").env_remove("OPENBLAS_CORETYPE");
         if let Some(core) = self.core {
             command.env("OPENBLAS_CORETYPE", core);
         }
@@ -146,7 +151,11 @@ impl Setting<'_> {
     }
 }
 
-fn finish(name: &str, command: &mut Command) -> Result<()> {
+/// What the program prints.
+///
+/// # Errors
+/// It fails.
+pub(super) fn finish(name: &str, command: &mut Command) -> Result<String> {
     let line = cmd::line(command);
     let begin = Instant::now();
     let said = cmd::capture(command)?;
@@ -154,7 +163,7 @@ fn finish(name: &str, command: &mut Command) -> Result<()> {
     if !said.ok {
         bail!("{line} failed:\n{}{}", said.out, said.err);
     }
-    Ok(())
+    Ok(said.out)
 }
 
 /// `Key=value` lines of the summary section.
@@ -176,10 +185,7 @@ fn parse_summary(text: &str) -> BTreeMap<String, f64> {
 
 /// The tuned STREAM has no key in the original's summary; its triads come from the JSON.
 fn tuned_stream(file: &Path) -> Result<BTreeMap<String, f64>> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let document: Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    Ok(parse_tuned(&document))
+    Ok(parse_tuned(&super::read_json(file)?))
 }
 
 fn parse_tuned(document: &Value) -> BTreeMap<String, f64> {

@@ -3,6 +3,7 @@
 //! May not: measure anything itself; each group is a program that does.
 
 mod hpcc;
+mod npb;
 mod openblas;
 mod rows;
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Order of HPL's matrix in group hpcc, from which its other sizes follow; the bounds are for 8000
     #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(256..))]
     order: u32,
+    /// In group hpcc also the NPB programs of class A in DIR (cg.A.x, or cg.A.1 and cg.A.2) against trimtab-bench
+    #[arg(long, value_name = "DIR")]
+    npb: Option<PathBuf>,
 }
 
 /// Groups of numbers, as in docs/SPECIFICATION.md.
@@ -60,6 +64,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         };
         rows.extend(new);
         all_met &= met;
+        if let (Group::Hpcc, Some(dir)) = (group, &args.npb) {
+            let (new, met) = npb::run(dir, args.pairs)?;
+            rows.extend(new);
+            all_met &= met;
+        }
     }
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&rows)?;
@@ -80,6 +89,14 @@ fn control_loop(consent: Consent) -> Result<(Vec<Value>, bool)> {
 }
 
 fn read(part: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(part).with_context(|| format!("cannot read {}", part.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not a list of numbers", part.display()))
+    match read_json(part)? {
+        Value::Array(rows) => Ok(rows),
+        _ => bail!("{} is not a list of numbers", part.display()),
+    }
+}
+
+/// A program's report.
+fn read_json(file: &Path) -> Result<Value> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }

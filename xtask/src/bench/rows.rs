@@ -33,7 +33,7 @@ pub(super) struct Row {
     figures: Option<[f64; 2]>,
     bound: Option<f64>,
     /// Whether the median meets the bound; without a bound, whether there is one.
-    pub(super) pass: bool,
+    pass: bool,
 }
 
 impl Row {
@@ -60,8 +60,15 @@ impl Row {
         Row { name: name.to_owned(), ratios, figures, bound, pass }
     }
 
+    /// Prints the rows; gives them as JSON, and whether every bound is met.
+    pub(super) fn table(rows: &[Row]) -> (Vec<Value>, bool) {
+        println!("{}", Row::heading());
+        rows.iter().for_each(|row| println!("{row}"));
+        (rows.iter().map(Row::json).collect(), rows.iter().all(|row| row.pass))
+    }
+
     /// Line above the rows.
-    pub(super) fn heading() -> String {
+    fn heading() -> String {
         format!(
             "{:<38}{:>12}{:>12}{:>9}{:>8}{:>8}{:>9}",
             "metric (ratio > 1: trimtab-bench is faster)",
@@ -75,7 +82,7 @@ impl Row {
     }
 
     /// As the bench's JSON has it.
-    pub(super) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         json!({
             "name": format!("{} ratio", self.name),
             "value": self.ratios.map(|[_, median, _]| median),

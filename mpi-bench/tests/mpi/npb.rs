@@ -1,5 +1,5 @@
-//! NPB: every kernel gives its official values on any number of ranks, those included that the originals refuse; sizes that
-//! cannot be run are refused in one message.
+//! NPB: EP, CG, IS, MG and FT give their official values on any number of ranks, those included that the originals refuse; the
+//! whole family starts every lap afresh.
 
 use crate::launch::{run, run_json, text};
 use trimtab_bench::kernel::Family;
@@ -7,10 +7,10 @@ use trimtab_bench::registry;
 
 #[test]
 fn class_s_has_the_official_values_on_any_number_of_ranks() {
-    for entry in registry::family(Family::Npb) {
+    for kernel in ["npb-ep", "npb-cg", "npb-is", "npb-mg", "npb-ft"] {
         for ranks in [1, 2, 3, 4, 8] {
             let dir = tempfile::tempdir().expect("tempdir");
-            let args = ["run", entry.spec.name, "--size", "S", "--timeout", "120"];
+            let args = ["run", kernel, "--size", "S", "--timeout", "120"];
             let document = run_json(ranks, &args, dir.path(), 0);
             let rows = document["results"].as_array().expect("results");
             assert_eq!(rows.len(), 2, "Mop/s and time");

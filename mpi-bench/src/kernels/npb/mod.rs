@@ -1,8 +1,8 @@
 //! NAS Parallel Benchmarks: the list of the kernels and what all of them share in the registry. One file or folder a kernel;
 //! shared pieces beside them. Sizes, official values, tolerances and operation counts are those of NPB 3.4.
 //!
-//! Every kernel runs on any number of ranks, where the originals ask for a power of two (CG, IS, MG, FT): lines, rows and
-//! planes are dealt out as evenly as they go. Timed is what the original times, and no more: generation of the problem and
+//! EP, CG, IS, MG and FT run on any number of ranks, where the originals (EP apart) ask for a power of two: rows, keys and
+//! planes are dealt out as evenly as they go. BT, SP and LU cut their cube in two directions. Timed is what the original times, and no more: generation of the problem and
 //! the iteration that touches all memory stay outside.
 
 mod bt;

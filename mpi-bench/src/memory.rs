@@ -168,6 +168,43 @@ pub fn prefetch_for_write<T>(data: &[T], at: usize) {
     let _ = address;
 }
 
+/// Words of a cache line.
+pub const LINE: usize = 16;
+
+/// A cache line of words.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub struct Line(pub [u32; LINE]);
+
+/// Writes a line past the caches where the CPU can, if its place is aligned to 16 bytes: its old content is not fetched first.
+/// [`stream_end`] must follow before another core may read it.
+#[inline(always)]
+pub fn stream(to: &mut [u32; LINE], line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    if to.as_ptr().addr().is_multiple_of(16) {
+        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
+        for at in (0..LINE).step_by(4) {
+            // SAFETY: at + 4 <= LINE; the line is aligned by its type and the place was checked; SSE2 is the baseline.
+            unsafe {
+                let words = _mm_load_si128(line.0.as_ptr().add(at).cast::<__m128i>());
+                _mm_stream_si128(to.as_mut_ptr().add(at).cast::<__m128i>(), words);
+            }
+        }
+        return;
+    }
+    *to = line.0;
+}
+
+/// Waits until what [`stream`] has written is there for everybody.
+#[inline(always)]
+pub fn stream_end() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of the x86-64 baseline.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Array, Pages};

@@ -9,7 +9,7 @@ use mpi::collective::SystemOperation;
 
 use super::super::shares::{Parts, all_gather, all_to_all, share};
 use crate::error::Result;
-use crate::memory::{Array, Pages};
+use crate::memory::{self, Array, LINE, Line, Pages};
 use crate::mpi_raw;
 use crate::team::Team;
 
@@ -205,20 +205,37 @@ fn count_buckets(keys: &[u32], shift: u32, buckets: usize) -> Vec<u32> {
     tables
 }
 
-/// Copies the keys into `sorted` in the order of their buckets.
+/// Copies the keys into `sorted` in the order of their buckets. The keys of a bucket are collected in a line that stays in a
+/// near cache, and go out past the caches when it is full: stores one by one would first fetch each line of `sorted`, and
+/// wait for as many of them as there are buckets.
 fn sort_into_buckets(keys: &[u32], sizes: &[u32], shift: u32, sorted: &mut [u32]) {
-    let mut heads: Vec<u32> = sizes
-        .iter()
-        .scan(0, |end, size| {
-            let start = *end;
-            *end += size;
-            Some(start)
-        })
-        .collect();
+    let mut end = 0;
+    let mut starts = Vec::with_capacity(sizes.len());
+    for size in sizes {
+        starts.push(end);
+        end += *size as usize;
+    }
+    let mut heads = starts.clone();
+    let mut lines = vec![Line([0; LINE]); sizes.len()];
     for key in keys {
-        let head = &mut heads[(key >> shift) as usize];
-        sorted[*head as usize] = *key;
+        let bucket = (key >> shift) as usize;
+        let (head, line) = (&mut heads[bucket], &mut lines[bucket]);
+        line.0[*head % LINE] = *key;
         *head += 1;
+        if (*head).is_multiple_of(LINE) {
+            let from = *head - LINE;
+            let start = starts[bucket];
+            match sorted[from..*head].first_chunk_mut() {
+                Some(to) if from >= start => memory::stream(to, line),
+                // The line's beginning belongs to the bucket before.
+                _ => sorted[start..*head].copy_from_slice(&line.0[start - from..]),
+            }
+        }
+    }
+    memory::stream_end();
+    for ((head, line), start) in heads.iter().zip(&lines).zip(starts) {
+        let from = (head - head % LINE).max(start);
+        sorted[from..*head].copy_from_slice(&line.0[from % LINE..][..head - from]);
     }
 }
 

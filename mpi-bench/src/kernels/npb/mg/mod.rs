@@ -69,14 +69,17 @@ impl Solver {
     /// r = v - A u on the finest level.
     fn residual(&mut self, team: &Team) {
         let top = self.top();
-        for plane in self.r[top].interior() {
-            let r = self.r[top].plane_mut(plane);
-            stencil::residual_of(self.u[top].around(plane), self.v.plane(plane), r, &mut self.scratch);
-        }
+        self.r[top].interior().for_each(|plane| self.residual_plane(plane));
         self.slabs.exchange(team, top, &mut self.r[top]);
     }
 
-    /// One V-cycle: improves u by what the residual on all levels says.
+    fn residual_plane(&mut self, plane: usize) {
+        let top = self.top();
+        let r = self.r[top].plane_mut(plane);
+        stencil::residual_of(self.u[top].around(plane), self.v.plane(plane), r, &mut self.scratch);
+    }
+
+    /// One V-cycle: improves u by what the residual on all levels says, and brings the finest residual up to date.
     fn cycle(&mut self, team: &Team) {
         let top = self.top();
         for level in (1..=top).rev() {
@@ -86,7 +89,9 @@ impl Solver {
         self.smooth(team, 0);
         for level in 1..top {
             self.u[level].fill(0.0);
-            self.prolongate(level);
+            for plane in 0..self.u[level].planes() + 2 {
+                self.prolongate_plane(level, plane);
+            }
             for plane in self.r[level].interior() {
                 let r = self.r[level].plane_mut(plane);
                 stencil::subtract(self.u[level].around(plane), r, &mut self.scratch);
@@ -94,9 +99,39 @@ impl Solver {
             self.slabs.exchange(team, level, &mut self.r[level]);
             self.smooth(team, level);
         }
-        self.prolongate(top);
-        self.residual(team);
-        self.smooth(team, top);
+        self.finest(team);
+    }
+
+    /// The finest level in one sweep over its planes: interpolation, residual, smoother and residual again follow each other
+    /// one plane apart, so that all of them find in a cache what the one before has left there.
+    ///
+    /// Each runs on a plane after the one before it has run on the next; that is all the data of a stencil, and no plane is
+    /// overwritten before its last use. The smoother needs the neighbours' residual at the ends, and the last residual their
+    /// u: so the first of those is computed and exchanged before the sweep, the second after it.
+    fn finest(&mut self, team: &Team) {
+        let top = self.top();
+        let last = self.u[top].planes();
+        let inner = 2..last;
+        // What the residual at the ends needs.
+        let at_ends = |plane: usize| plane <= 2 || plane + 1 >= last;
+        (0..=last + 1).filter(|plane| at_ends(*plane)).for_each(|plane| self.prolongate_plane(top, plane));
+        [1, last].into_iter().for_each(|plane| self.residual_plane(plane));
+        self.slabs.exchange(team, top, &mut self.r[top]);
+        for front in 3..=last + 2 {
+            if front <= last + 1 && !at_ends(front) {
+                self.prolongate_plane(top, front);
+            }
+            if inner.contains(&(front - 1)) {
+                self.residual_plane(front - 1);
+            }
+            self.smooth_plane(top, front - 2);
+            if inner.contains(&(front - 3)) {
+                self.residual_plane(front - 3);
+            }
+        }
+        self.slabs.exchange(team, top, &mut self.u[top]);
+        [1, last].into_iter().for_each(|plane| self.residual_plane(plane));
+        self.slabs.exchange(team, top, &mut self.r[top]);
     }
 
     /// The residual of `level` projected on the level below.
@@ -114,26 +149,24 @@ impl Solver {
         self.slabs.exchange(team, level - 1, coarse);
     }
 
-    /// u of `level` += u of the level below, interpolated. Ghosts included: they need no exchange.
-    fn prolongate(&mut self, level: usize) {
+    /// A plane of u of `level` += u of the level below, interpolated. Ghosts can be done likewise, and need no exchange then.
+    fn prolongate_plane(&mut self, level: usize, plane: usize) {
         let (coarse, fine) = self.u.split_at_mut(level);
         let (coarse, fine) = (&coarse[level - 1], &mut fine[0]);
         let offset = self.slabs.offset(level, level - 1);
-        for plane in 0..fine.planes() + 2 {
-            let above = plane.div_ceil(2) + offset;
-            let below = if plane % 2 == 0 { above } else { above - 1 };
-            let z = [coarse.plane(below), coarse.plane(above)];
-            stencil::prolongate(z, fine.plane_mut(plane), &mut self.scratch);
-        }
+        let z = [plane / 2, plane.div_ceil(2)].map(|near| coarse.plane(near + offset));
+        stencil::prolongate(z, fine.plane_mut(plane), &mut self.scratch);
     }
 
     /// u += S r
     fn smooth(&mut self, team: &Team, level: usize) {
-        for plane in self.u[level].interior() {
-            let u = self.u[level].plane_mut(plane);
-            stencil::smooth(self.smoother, self.r[level].around(plane), u, &mut self.scratch);
-        }
+        self.u[level].interior().for_each(|plane| self.smooth_plane(level, plane));
         self.slabs.exchange(team, level, &mut self.u[level]);
+    }
+
+    fn smooth_plane(&mut self, level: usize, plane: usize) {
+        let u = self.u[level].plane_mut(plane);
+        stencil::smooth(self.smoother, self.r[level].around(plane), u, &mut self.scratch);
     }
 
     /// L2 norm, per point, and maximum norm of the finest residual.
@@ -187,7 +220,6 @@ impl Kernel for Mg {
         solver.restore(&self.charges);
         solver.residual(team);
         solver.cycle(team);
-        solver.residual(team);
         solver.restore(&self.charges);
         team.barrier();
         let begin = mpi::time();
@@ -195,7 +227,6 @@ impl Kernel for Mg {
         solver.norms(team);
         for _ in 0..self.cycles {
             solver.cycle(team);
-            solver.residual(team);
         }
         self.norms = solver.norms(team);
         Ok(Lap(vec![team.max(mpi::time() - begin)]))

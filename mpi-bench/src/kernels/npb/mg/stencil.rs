@@ -151,8 +151,7 @@ dispatch! {
     pub(super) fn prolongate<M: Arithmetic>(z: [&[f64]; 2], u: &mut [f64], scratch: &mut Scratch) {
         let (width, coarse_width) = (width_of(u), width_of(z[0]));
         for (j, u) in u.chunks_exact_mut(width).enumerate() {
-            let above = j.div_ceil(2);
-            let below = if j % 2 == 0 { above } else { above - 1 };
+            let (below, above) = (j / 2, j.div_ceil(2));
             let row = |plane: usize, j: usize| &z[plane][j * coarse_width..][..coarse_width];
             let [a, b, c, d] = [row(0, below), row(0, above), row(1, below), row(1, above)];
             let mean = &mut scratch.faces[..coarse_width];

@@ -4,7 +4,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::cfd::bundle::{Bundle, Eliminator};
-use super::super::cfd::lanes::{V, WIDTH};
+use super::super::cfd::lanes::{V, WIDTH, five, store_five};
 use super::super::cfd::physics::{C1, C2, CONDUCTION, NORMAL, SECOND, VISCOSITY, spacing};
 
 /// Entries of a block.
@@ -63,9 +63,9 @@ struct Flow<S: Simd> {
 impl<S: Simd> Flow<S> {
     #[inline(always)]
     fn load(simd: S, u: &[f64], at: usize, offsets: &[usize; 5]) -> Self {
-        let of = |m: usize| V::load(simd, u, at + offsets[m]);
-        let per_mass = of(0).recip();
-        let [a, b, c, energy] = [of(1), of(2), of(3), of(4)].map(|x| x * per_mass);
+        let [density, a, b, c, energy] = five!(|m| V::load(simd, u, at + offsets[m]));
+        let per_mass = density.recip();
+        let [a, b, c, energy] = [a * per_mass, b * per_mass, c * per_mass, energy * per_mass];
         Self { per_mass, a, b, c, energy, kinetic: (a * a).plus(b, b).plus(c, c) * 0.5 }
     }
 }
@@ -85,15 +85,14 @@ impl<S: Simd> Beside<S> {
     #[inline(always)]
     fn new(simd: S, flow: &Flow<S>, convective: f64, blocks: &Blocks) -> Self {
         let Flow { per_mass, a, b, c, energy, kinetic } = *flow;
-        let splat = |value: f64| V::splat(simd, value);
-        let (t2, diagonal) = (splat(convective), splat(-blocks.dissipative));
+        let (t2, diagonal) = (V::splat(simd, convective), V::splat(simd, -blocks.dissipative));
         let shear = per_mass * (VISCOSITY * blocks.viscous);
         let normal = per_mass * (NORMAL * VISCOSITY * blocks.viscous);
         let heat = per_mass * (CONDUCTION * blocks.viscous);
-        let [t2a, t2b, t2c] = [a, b, c].map(|x| x * t2);
+        let [t2a, t2b, t2c] = [a * t2, b * t2, c * t2];
         let sides = (b * b).plus(c, c);
         let pull = t2a * C2;
-        let [b_energy, c_energy] = [b, c].map(|x| -(pull * x).plus(shear - heat, x));
+        let drag = shear - heat + pull;
         Self {
             density: [diagonal, t2],
             normal: [
@@ -101,7 +100,7 @@ impl<S: Simd> Beside<S> {
                 diagonal - normal + t2a * (2.0 - C2),
                 t2b * -C2,
                 t2c * -C2,
-                splat(convective * C2),
+                t2 * C2,
             ],
             cross: [
                 [(shear * b).minus(t2a, b), t2b, diagonal - shear + t2a],
@@ -113,8 +112,8 @@ impl<S: Simd> Beside<S> {
                     .plus(shear - heat, sides)
                     .plus(heat, energy),
                 (t2 * (energy * C1 - (kinetic.plus(a, a)) * C2)).minus(normal - heat, a),
-                b_energy,
-                c_energy,
+                -(drag * b),
+                -(drag * c),
                 diagonal - heat + t2a * C1,
             ],
         }
@@ -123,17 +122,18 @@ impl<S: Simd> Beside<S> {
     /// `y - block x`
     #[inline(always)]
     fn subtract(&self, y: [V<S>; 5], x: [V<S>; 5]) -> [V<S>; 5] {
-        let row = |y: V<S>, m: &[V<S>; 5]| {
-            y.minus(m[0], x[0]).minus(m[1], x[1]).minus(m[2], x[2]).minus(m[3], x[3]).minus(m[4], x[4])
-        };
-        let cross =
-            |y: V<S>, m: &[V<S>; 3], own: V<S>| y.minus(m[0], x[0]).minus(m[1], x[1]).minus(m[2], own);
+        let Self { density, normal, cross: [b, c], energy } = self;
+        let (mut second, mut last) = (y[1], y[4]);
+        for m in 0..5 {
+            second = second.minus(normal[m], x[m]);
+            last = last.minus(energy[m], x[m]);
+        }
         [
-            y[0].minus(self.density[0], x[0]).minus(self.density[1], x[1]),
-            row(y[1], &self.normal),
-            cross(y[2], &self.cross[0], x[2]),
-            cross(y[3], &self.cross[1], x[3]),
-            row(y[4], &self.energy),
+            y[0].minus(density[0], x[0]).minus(density[1], x[1]),
+            second,
+            y[2].minus(b[0], x[0]).minus(b[1], x[1]).minus(b[2], x[2]),
+            y[3].minus(c[0], x[0]).minus(c[1], x[1]).minus(c[2], x[3]),
+            last,
         ]
     }
 
@@ -177,11 +177,19 @@ fn diagonal<S: Simd>(simd: S, flow: &Flow<S>, blocks: &Blocks) -> [[V<S>; 5]; 5]
 fn pivot<S: Simd, const P: usize>(block: &mut [[V<S>; 5]; 5], sides: &mut [[V<S>; 5]; 6]) {
     let inverse = block[P][P].recip();
     let column = block[P];
-    for other in block.iter_mut().skip(P + 1).chain(sides.iter_mut()) {
-        other[P] = other[P] * inverse;
-        for m in P + 1..5 {
-            other[m] = other[m].minus(column[m], other[P]);
-        }
+    for other in &mut block[P + 1..] {
+        eliminate_column::<S, P>(&column, inverse, other);
+    }
+    for other in sides {
+        eliminate_column::<S, P>(&column, inverse, other);
+    }
+}
+
+#[inline(always)]
+fn eliminate_column<S: Simd, const P: usize>(column: &[V<S>; 5], inverse: V<S>, other: &mut [V<S>; 5]) {
+    other[P] = other[P] * inverse;
+    for m in P + 1..5 {
+        other[m] = other[m].minus(column[m], other[P]);
     }
 }
 
@@ -212,10 +220,13 @@ impl WithSimd for Eliminate<'_> {
         let Self { blocks, bundle, u, r, factors, state } = self;
         let offsets = blocks.offsets(&bundle);
         for lane in (0..WIDTH).step_by(V::<S>::LANES) {
-            let load_state = |i: usize| V::load(simd, state, i * WIDTH + lane);
             // The five columns of the previous point's upper block, then its right-hand side.
-            let mut sides: [[V<S>; 5]; 6] =
-                std::array::from_fn(|q| std::array::from_fn(|m| load_state(5 * q + m)));
+            let mut sides = [[V::splat(simd, 0.0); 5]; 6];
+            for (q, side) in sides.iter_mut().enumerate() {
+                for (m, value) in side.iter_mut().enumerate() {
+                    *value = V::load(simd, state, (5 * q + m) * WIDTH + lane);
+                }
+            }
             let start = bundle.base + lane;
             let mut below = Flow::load(simd, u, start, &offsets);
             let mut here = Flow::load(simd, u, start + bundle.point, &offsets);
@@ -227,7 +238,7 @@ impl WithSimd for Eliminate<'_> {
                 for (column, before) in block.iter_mut().zip(&sides) {
                     *column = lower.subtract(*column, *before);
                 }
-                let own = offsets.map(|offset| V::load(simd, r, at + offset));
+                let own = five!(|m| V::load(simd, r, at + offsets[m]));
                 let own = lower.subtract(own, sides[5]);
                 let upper = Beside::new(simd, &above, blocks.convective, blocks).columns(simd);
                 sides = [upper[0], upper[1], upper[2], upper[3], upper[4], own];
@@ -240,16 +251,16 @@ impl WithSimd for Eliminate<'_> {
                 back::<S, 3>(&block, &mut sides);
                 back::<S, 2>(&block, &mut sides);
                 back::<S, 1>(&block, &mut sides);
-                for (entry, value) in sides[..5].iter().flatten().enumerate() {
-                    value.store(factors, (i * BLOCK + entry) * WIDTH + lane);
+                for (q, side) in sides[..5].iter().enumerate() {
+                    store_five(side, factors, (i * BLOCK + 5 * q) * WIDTH + lane, WIDTH);
                 }
-                for (value, offset) in sides[5].iter().zip(offsets) {
-                    value.store(r, at + offset);
+                for m in 0..5 {
+                    sides[5][m].store(r, at + offsets[m]);
                 }
                 (below, here) = (here, above);
             }
-            for (i, value) in sides.iter().flatten().enumerate() {
-                value.store(state, i * WIDTH + lane);
+            for (q, side) in sides.iter().enumerate() {
+                store_five(side, state, 5 * q * WIDTH + lane, WIDTH);
             }
         }
     }
@@ -272,10 +283,10 @@ impl WithSimd for Substitute<'_> {
         let Self { blocks, bundle, u, r, factors, state } = self;
         let offsets = blocks.offsets(&bundle);
         for lane in (0..WIDTH).step_by(V::<S>::LANES) {
-            let mut next: [V<S>; 5] = std::array::from_fn(|m| V::load(simd, state, m * WIDTH + lane));
+            let mut next = five!(|m| V::load(simd, state, m * WIDTH + lane));
             for i in (0..bundle.len).rev() {
                 let at = bundle.base + lane + (i + 1) * bundle.point;
-                let mut own = offsets.map(|offset| V::load(simd, r, at + offset));
+                let mut own = five!(|m| V::load(simd, r, at + offsets[m]));
                 for (q, x) in next.into_iter().enumerate() {
                     for (m, value) in own.iter_mut().enumerate() {
                         let factor = V::load(simd, factors, (i * BLOCK + 5 * q + m) * WIDTH + lane);
@@ -283,17 +294,15 @@ impl WithSimd for Substitute<'_> {
                     }
                 }
                 next = own;
-                for (value, offset) in own.iter().zip(offsets) {
+                for m in 0..5 {
                     if blocks.last {
-                        (*value + V::load(simd, u, at + offset)).store(u, at + offset);
+                        (own[m] + V::load(simd, u, at + offsets[m])).store(u, at + offsets[m]);
                     } else {
-                        value.store(r, at + offset);
+                        own[m].store(r, at + offsets[m]);
                     }
                 }
             }
-            for (m, value) in next.into_iter().enumerate() {
-                value.store(state, m * WIDTH + lane);
-            }
+            store_five(&next, state, lane, WIDTH);
         }
     }
 }

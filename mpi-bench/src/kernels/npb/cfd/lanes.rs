@@ -1,5 +1,9 @@
 //! Vectors of as many doubles as the CPU's registers hold, with arithmetic that reads like the formulas. Which registers there
 //! are is `pulp`'s to find out at run time. Nothing here knows a kernel.
+//!
+//! Everything that computes must end up inside the function that is compiled for the CPU's instructions: it is
+//! `#[inline(always)]`, and arithmetic stands in no closure, for which there is no such attribute. [`five`] and [`three`] take
+//! the place of `array::from_fn`.
 
 use std::ops::{Add, Mul, Neg, Sub};
 
@@ -85,6 +89,93 @@ impl<S: Simd> V<S> {
         let simd = self.0;
         let chosen = simd.less_than_f64s(simd.splat_f64s(0.5), mask.1);
         Self(simd, simd.select_f64s(chosen, other.1, self.1))
+    }
+}
+
+/// `[body with m = 0, .., body with m = 4]`
+macro_rules! five {
+    (|$m:ident| $body:expr) => {
+        [
+            {
+                let $m = 0usize;
+                $body
+            },
+            {
+                let $m = 1usize;
+                $body
+            },
+            {
+                let $m = 2usize;
+                $body
+            },
+            {
+                let $m = 3usize;
+                $body
+            },
+            {
+                let $m = 4usize;
+                $body
+            },
+        ]
+    };
+}
+pub(in super::super) use five;
+
+/// `[body with m = 0, .., body with m = 2]`
+macro_rules! three {
+    (|$m:ident| $body:expr) => {
+        [
+            {
+                let $m = 0usize;
+                $body
+            },
+            {
+                let $m = 1usize;
+                $body
+            },
+            {
+                let $m = 2usize;
+                $body
+            },
+        ]
+    };
+}
+pub(in super::super) use three;
+
+/// Registers at equal distances in a slice: the components at a point, mostly.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Source<'a, S: Simd> {
+    pub(in super::super) simd: S,
+    pub(in super::super) from: &'a [f64],
+    pub(in super::super) at: usize,
+    pub(in super::super) stride: usize,
+}
+
+impl<S: Simd> Source<'_, S> {
+    /// The `m`-th.
+    #[inline(always)]
+    pub(in super::super) fn get(&self, m: usize) -> V<S> {
+        V::load(self.simd, self.from, self.at + m * self.stride)
+    }
+
+    /// The first five.
+    #[inline(always)]
+    pub(in super::super) fn all(&self) -> [V<S>; 5] {
+        five!(|m| self.get(m))
+    }
+
+    /// The same from another start.
+    #[inline(always)]
+    pub(in super::super) fn starting(&self, at: usize) -> Self {
+        Self { at, ..*self }
+    }
+}
+
+/// Stores five registers at equal distances.
+#[inline(always)]
+pub(in super::super) fn store_five<S: Simd>(values: &[V<S>; 5], into: &mut [f64], at: usize, stride: usize) {
+    for (m, value) in values.iter().enumerate() {
+        value.store(into, at + m * stride);
     }
 }
 

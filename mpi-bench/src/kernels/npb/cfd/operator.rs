@@ -7,7 +7,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::grid::{GHOST, Grid, LEAD};
-use super::lanes::{V, WIDTH};
+use super::lanes::{Source, V, WIDTH, five, store_five};
 use super::physics::{C2, CONDUCTION, NORMAL, VISCOSITY, dissipation, spacing};
 
 /// Derived quantities of a point: three velocities, pressure, and heat plus half the squared speed.
@@ -86,15 +86,13 @@ fn derive_plane<S: Simd>(simd: S, operator: &mut Operator, u: &[f64], k: usize) 
         let from = &u[grid.at(j, k)..][..5 * row];
         let into = &mut ring[(k % 3) * grid.plane() + j * grid.line()..][..DERIVED * row];
         for p in (0..row).step_by(V::<S>::LANES) {
-            let of = |m: usize| V::load(simd, from, m * row + p);
-            let per_mass = of(0).recip();
-            let [a, b, c] = [of(1) * per_mass, of(2) * per_mass, of(3) * per_mass];
+            let [density, a, b, c, energy] = Source { simd, from, at: p, stride: row }.all();
+            let per_mass = density.recip();
+            let [a, b, c] = [a * per_mass, b * per_mass, c * per_mass];
             let square = (a * a).plus(b, b).plus(c, c);
-            let pressure = (of(4) - square * of(0) * 0.5) * C2;
-            let warmth = square * speed + of(4) * per_mass * heat;
-            for (m, value) in [a, b, c, pressure, warmth].into_iter().enumerate() {
-                value.store(into, m * row + p);
-            }
+            let pressure = (energy - square * density * 0.5) * C2;
+            let warmth = square * speed + energy * per_mass * heat;
+            store_five(&[a, b, c, pressure, warmth], into, p, row);
         }
     }
 }
@@ -119,71 +117,81 @@ fn apply_row<S: Simd>(
 ) {
     let Operator { grid, t1, t2, weights, interior, ring } = operator;
     let (n, row, line, plane) = (grid.n, grid.row, grid.line(), grid.plane());
-    let splat = |value: f64| V::splat(simd, value);
     let viscous = VISCOSITY * t1;
     let factors = Factors {
-        t2: splat(*t2),
-        shear: splat(viscous),
-        normal: splat(viscous * NORMAL),
-        work: splat(viscous / 6.0),
+        t2: V::splat(simd, *t2),
+        shear: V::splat(simd, viscous),
+        normal: V::splat(simd, viscous * NORMAL),
+        work: V::splat(simd, viscous / 6.0),
     };
-    let along_y = dissipation(grid.y.first + j - GHOST, n, 1).map(splat);
-    let along_z = dissipation(grid.z.first + k - GHOST, n, 2).map(splat);
+    let along_y = dissipation(grid.y.first + j - GHOST, n, 1);
+    let along_y = five!(|offset| V::splat(simd, along_y[offset]));
+    let along_z = dissipation(grid.z.first + k - GHOST, n, 2);
+    let along_z = five!(|offset| V::splat(simd, along_z[offset]));
     let start = grid.at(j, k);
     let derived = [(k + 2) % 3, k % 3, (k + 1) % 3].map(|slot| slot * plane + j * line);
     for p in (WIDTH..WIDTH + grid.padded_interior()).step_by(V::<S>::LANES) {
         let at = start + p;
-        let mut sum: [V<S>; 5] = std::array::from_fn(|m| V::load(simd, forcing, at + m * row));
-        let along_x: [V<S>; 5] = std::array::from_fn(|offset| V::load(simd, weights, offset * row + p));
-        let here = derived[1] + p;
-        let of = |m: usize, at: usize| V::load(simd, u, at + m * row);
-        let what = |m: usize, at: usize| V::load(simd, ring, at + m * row);
-        add_direction::<S, 0>(&mut sum, &along_x, &factors, of, (at, 1), what, [here - 1, here, here + 1]);
-        let beside = [here - line, here, here + line];
-        add_direction::<S, 1>(&mut sum, &along_y, &factors, of, (at, line), what, beside);
-        let beside = [derived[0] + p, here, derived[2] + p];
-        add_direction::<S, 2>(&mut sum, &along_z, &factors, of, (at, plane), what, beside);
+        let mut sum = Source { simd, from: forcing, at, stride: row }.all();
+        let along_x = Source { simd, from: weights, at: p, stride: row }.all();
+        let field = Source { simd, from: u, at, stride: row };
+        let here = Source { simd, from: ring, at: derived[1] + p, stride: row };
+        let beside = [here.starting(here.at - 1), here, here.starting(here.at + 1)];
+        add_direction::<S, 0>(&mut sum, &along_x, &factors, (field, 1), beside);
+        let beside = [here.starting(here.at - line), here, here.starting(here.at + line)];
+        add_direction::<S, 1>(&mut sum, &along_y, &factors, (field, line), beside);
+        let beside = [here.starting(derived[0] + p), here, here.starting(derived[2] + p)];
+        add_direction::<S, 2>(&mut sum, &along_z, &factors, (field, plane), beside);
         let mask = V::load(simd, interior, p) * scale;
-        for (m, value) in sum.into_iter().enumerate() {
-            (value * mask).store(out, at + m * row);
-        }
+        store_five(&five!(|m| sum[m] * mask), out, at, row);
     }
 }
 
-/// Adds the differences along direction `D`; `of(m, at)` is component m of the field, `what(m, at)` a derived quantity.
+/// Adds the differences along direction `D`, from the field whose neighbours are `step` away and from what is derived of the
+/// point before, here and after.
 #[inline(always)]
 fn add_direction<S: Simd, const D: usize>(
     sum: &mut [V<S>; 5],
     weights: &[V<S>; 5],
     factors: &Factors<S>,
-    of: impl Fn(usize, usize) -> V<S>,
-    (at, step): (usize, usize),
-    what: impl Fn(usize, usize) -> V<S>,
-    [low, here, high]: [usize; 3],
+    (field, step): (Source<'_, S>, usize),
+    [low, here, high]: [Source<'_, S>; 3],
 ) {
-    let second = |m: usize| what(m, high) - what(m, here) + (what(m, low) - what(m, here));
-    let (slow, own, fast) = (what(D, low), what(D, here), what(D, high));
-    let (before, after): ([V<S>; 5], [V<S>; 5]) =
-        (std::array::from_fn(|m| of(m, at - step)), std::array::from_fn(|m| of(m, at + step)));
+    let (slow, own, fast) = (low.get(D), here.get(D), high.get(D));
+    let (before, after) = (field.starting(field.at - step).all(), field.starting(field.at + step).all());
+    let (far_before, far_after) = (field.starting(field.at - 2 * step), field.starting(field.at + 2 * step));
     for m in 0..5 {
         sum[m] = sum[m]
-            .plus(weights[0], of(m, at - 2 * step))
+            .plus(weights[0], far_before.get(m))
             .plus(weights[1], before[m])
-            .plus(weights[2], of(m, at))
+            .plus(weights[2], field.get(m))
             .plus(weights[3], after[m])
-            .plus(weights[4], of(m, at + 2 * step));
+            .plus(weights[4], far_after.get(m));
     }
     sum[0] = sum[0].minus(factors.t2, after[1 + D] - before[1 + D]);
     for m in 1..4 {
         let stress = if m == D + 1 { factors.normal } else { factors.shear };
         let flux = (after[m] * fast).minus(before[m], slow);
-        sum[m] = sum[m].minus(factors.t2, flux).plus(stress, second(m - 1));
+        let difference = second_difference(low, here, high, m - 1);
+        sum[m] = sum[m].minus(factors.t2, flux).plus(stress, difference);
     }
-    let (pressure_before, pressure_after) = (what(PRESSURE, low), what(PRESSURE, high));
+    let (pressure_before, pressure_after) = (low.get(PRESSURE), high.get(PRESSURE));
     sum[1 + D] = sum[1 + D].minus(factors.t2, pressure_after - pressure_before);
     let flux = ((after[4] + pressure_after) * fast).minus(before[4] + pressure_before, slow);
     let work = (fast * fast).plus(slow, slow).minus(own + own, own);
-    sum[4] = sum[4].minus(factors.t2, flux).plus(factors.work, work) + second(HEAT);
+    let heat = second_difference(low, here, high, HEAT);
+    sum[4] = sum[4].minus(factors.t2, flux).plus(factors.work, work) + heat;
+}
+
+#[inline(always)]
+fn second_difference<S: Simd>(
+    low: Source<'_, S>,
+    here: Source<'_, S>,
+    high: Source<'_, S>,
+    m: usize,
+) -> V<S> {
+    let middle = here.get(m);
+    (high.get(m) - middle) + (low.get(m) - middle)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::cfd::grid::LEAD;
-use super::super::cfd::lanes::{V, WIDTH};
+use super::super::cfd::lanes::{Source, V, WIDTH, five, store_five, three};
 use super::super::cfd::physics::{C1, C2, CONDUCTION, NORMAL, SECOND, VISCOSITY, spacing};
 
 /// Over-relaxation.
@@ -79,7 +79,7 @@ impl<S: Simd> Flow<S> {
     #[inline(always)]
     fn new([density, a, b, c, energy]: [V<S>; 5]) -> Self {
         let per_mass = density.recip();
-        let velocity @ [a, b, c] = [a, b, c].map(|momentum| momentum * per_mass);
+        let velocity @ [a, b, c] = [a * per_mass, b * per_mass, c * per_mass];
         let kinetic = (a * a).plus(b, b).plus(c, c) * 0.5;
         Self { per_mass, velocity, energy: energy * per_mass, kinetic }
     }
@@ -98,8 +98,7 @@ fn solve_diagonal<S: Simd>(flow: &Flow<S>, viscous: f64, s: [V<S>; 5]) -> [V<S>;
     let work = per_mass * (stress - heat);
     let density = s[0] * (1.0 / constant);
     let [a, b, c] = velocity;
-    let momentum = |m: usize, velocity: V<S>| s[m].plus(pull * velocity, density) * by_momentum;
-    let [p, q, r] = [momentum(1, a), momentum(2, b), momentum(3, c)];
+    let [p, q, r] = three!(|m| s[1 + m].plus(pull * velocity[m], density) * by_momentum);
     let sum = s[4].plus(per_mass * energy * heat, density);
     let sum = sum.minus(work * a, p.minus(a, density));
     let sum = sum.minus(work * b, q.minus(b, density));
@@ -122,7 +121,7 @@ fn contribution<S: Simd, const D: usize, const UPPER: bool>(
     let dissipation = V::splat(simd, OMEGA * coefficients.viscous * SECOND[D]);
     let speed = velocity[D] * t2;
     let slide = slip[D] * t2;
-    let mut momenta: [V<S>; 3] = std::array::from_fn(|m| {
+    let mut momenta = three!(|m| {
         let stress = if m == D { drag[m] * NORMAL } else { drag[m] };
         (speed * v[m + 1]).plus(slide, velocity[m]).minus(dissipation, v[m + 1]) - stress
     });
@@ -150,7 +149,7 @@ impl<S: Simd> Common<S> {
     #[inline(always)]
     fn new(simd: S, flow: &Flow<S>, viscous: f64, v: [V<S>; 5]) -> Self {
         let Flow { per_mass, velocity: velocity @ [a, b, c], energy, kinetic } = *flow;
-        let slip @ [p, q, r] = std::array::from_fn(|m| v[m + 1].minus(velocity[m], v[0]));
+        let slip @ [p, q, r] = three!(|m| v[m + 1].minus(velocity[m], v[0]));
         let pressure = (v[4].minus(a, v[1]).plus(kinetic, v[0]) - (b * v[2]).plus(c, v[3])) * C2;
         let shear = per_mass * (OMEGA * viscous * VISCOSITY);
         let heat = per_mass * (OMEGA * viscous * CONDUCTION);
@@ -160,7 +159,7 @@ impl<S: Simd> Common<S> {
             slip,
             pressure,
             enthalpy: (energy * C1).minus(kinetic, V::splat(simd, C2)),
-            drag: slip.map(|slip| slip * shear),
+            drag: [p * shear, q * shear, r * shear],
             loss: ((shear - heat) * work).plus(heat, v[4].minus(energy, v[0])),
         }
     }
@@ -193,39 +192,38 @@ impl<const UPPER: bool> WithSimd for Solve<'_, UPPER> {
         let (mut along_x, mut along_y) = ([zero; 5], [zero; 5]);
         for step in 0..steps {
             let t = if UPPER { steps - 1 - step } else { step };
-            let at = |m: usize| (5 * t + m) * lanes;
-            let flow = Flow::new(std::array::from_fn(|m| V::load(simd, u, at(m))));
-            let from_y: [V<S>; 5] = std::array::from_fn(|m| {
+            let at = 5 * t * lanes;
+            let flow = Flow::new(Source { simd, from: u, at, stride: lanes }.all());
+            let outside = five!(|m| V::splat(simd, edge[m * row + LEAD + 1 + t - first]));
+            let from_y = five!(|m| {
                 let moved = if UPPER { along_y[m].moved_down() } else { along_y[m].moved_up() };
-                moved.replaced(chosen, V::splat(simd, edge[m * row + LEAD + 1 + t - first]))
+                moved.replaced(chosen, outside[m])
             });
-            let before: [V<S>; 5] =
-                std::array::from_fn(|m| V::load(simd, along_z, at(m)) + along_x[m] + from_y[m]);
-            let own: [V<S>; 5] = std::array::from_fn(|m| V::load(simd, v, at(m)));
-            let new: [V<S>; 5] = if UPPER {
+            let from_z = Source { simd, from: &*along_z, at, stride: lanes }.all();
+            let before = five!(|m| from_z[m] + along_x[m] + from_y[m]);
+            let own = Source { simd, from: &*v, at, stride: lanes }.all();
+            let new = if UPPER {
                 let correction = solve_diagonal(&flow, viscous, before);
-                std::array::from_fn(|m| own[m] - correction[m])
+                five!(|m| own[m] - correction[m])
             } else {
-                let solution = solve_diagonal(&flow, viscous, std::array::from_fn(|m| own[m] - before[m]));
+                let solution = solve_diagonal(&flow, viscous, five!(|m| own[m] - before[m]));
                 if t < interior {
                     solution
                 } else {
                     // Beyond the end of a row there is nothing, or the other sweep would find it.
                     let inside = V::load(simd, &flags(|lane| t < interior + lane), 0);
-                    solution.map(|x| x * inside)
+                    five!(|m| solution[m] * inside)
                 }
             };
             let common = Common::new(simd, &flow, viscous, new);
             along_x = contribution::<S, 0, UPPER>(&flow, coefficients, new, &common);
             along_y = contribution::<S, 1, UPPER>(&flow, coefficients, new, &common);
             let onward = contribution::<S, 2, UPPER>(&flow, coefficients, new, &common);
-            for m in 0..5 {
-                new[m].store(v, at(m));
-                onward[m].store(along_z, at(m));
-            }
+            store_five(&new, v, at, lanes);
+            store_five(&onward, along_z, at, lanes);
             if (last..last + interior).contains(&t) {
-                for (m, value) in along_y.into_iter().enumerate() {
-                    edge[m * row + LEAD + 1 + t - last] = value.lane(last);
+                for m in 0..5 {
+                    edge[m * row + LEAD + 1 + t - last] = along_y[m].lane(last);
                 }
             }
         }

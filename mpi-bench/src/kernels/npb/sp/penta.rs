@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::cfd::bundle::{Bundle, Eliminator};
-use super::super::cfd::lanes::{V, WIDTH};
+use super::super::cfd::lanes::{Source, V, WIDTH, five, store_five, three};
 use super::super::cfd::physics::{C1, C2, CONDUCTION, FOURTH, SECOND, fourth_difference, spacing};
 
 /// 1 / sqrt(2): bt.
@@ -30,13 +30,12 @@ pub(super) struct Flow<S: Simd> {
 
 impl<S: Simd> Flow<S> {
     #[inline(always)]
-    fn load(simd: S, u: &[f64], at: usize, component: usize) -> Self {
-        let of = |m: usize| V::load(simd, u, at + m * component);
-        let density = of(0);
+    fn load(point: Source<'_, S>) -> Self {
+        let [density, a, b, c, energy] = point.all();
         let per_mass = density.recip();
-        let velocity @ [a, b, c] = [of(1) * per_mass, of(2) * per_mass, of(3) * per_mass];
+        let velocity @ [a, b, c] = [a * per_mass, b * per_mass, c * per_mass];
         let kinetic = (a * a).plus(b, b).plus(c, c) * 0.5;
-        let sound = ((of(4) * per_mass - kinetic) * (C1 * C2)).sqrt();
+        let sound = ((energy * per_mass - kinetic) * (C1 * C2)).sqrt();
         Self { density, per_mass, velocity, kinetic, sound }
     }
 }
@@ -51,8 +50,8 @@ pub(super) trait Direction: 'static {
     /// Into the direction's variables, where the previous direction has not seen to it.
     fn enter<S: Simd>(simd: S, flow: &Flow<S>, r: [V<S>; 5]) -> [V<S>; 5];
 
-    /// Into the next direction's variables, or back into the field's.
-    fn leave<S: Simd>(flow: impl FnOnce() -> Flow<S>, r: [V<S>; 5]) -> [V<S>; 5];
+    /// Into the next direction's variables, or back into the field's at `point`.
+    fn leave<S: Simd>(point: Source<'_, S>, r: [V<S>; 5]) -> [V<S>; 5];
 }
 
 /// The first: from the field's variables, T_x^-1.
@@ -78,7 +77,7 @@ impl Direction for X {
     }
 
     #[inline(always)]
-    fn leave<S: Simd>(_: impl FnOnce() -> Flow<S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
+    fn leave<S: Simd>(_: Source<'_, S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
         let (t1, t2) = (r3 * HALF_ROOT, (r4 + r5) * 0.5);
         [-r2, r1, (r4 - r5) * HALF_ROOT, t2 - t1, t2 + t1]
     }
@@ -94,7 +93,7 @@ impl Direction for Y {
     }
 
     #[inline(always)]
-    fn leave<S: Simd>(_: impl FnOnce() -> Flow<S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
+    fn leave<S: Simd>(_: Source<'_, S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
         let (t1, t2) = (r1 * HALF_ROOT, (r4 + r5) * 0.5);
         [(r4 - r5) * HALF_ROOT, -r3, r2, t2 - t1, t2 + t1]
     }
@@ -110,8 +109,8 @@ impl Direction for Z {
     }
 
     #[inline(always)]
-    fn leave<S: Simd>(flow: impl FnOnce() -> Flow<S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
-        let Flow { density, velocity: [a, b, c], kinetic, sound, .. } = flow();
+    fn leave<S: Simd>(point: Source<'_, S>, [r1, r2, r3, r4, r5]: [V<S>; 5]) -> [V<S>; 5] {
+        let Flow { density, velocity: [a, b, c], kinetic, sound, .. } = Flow::load(point);
         let scale = density * HALF_ROOT;
         let t1 = scale * sound.recip() * (r4 + r5);
         let t2 = r3 + t1;
@@ -164,8 +163,7 @@ struct Row<S: Simd, const R: usize> {
 impl<S: Simd, const R: usize> Row<S, R> {
     /// The next row, from its five coefficients and the two rows before it.
     #[inline(always)]
-    fn next(before: &[Self; 2], [l1, l2, l3, l4, q]: [V<S>; 5], mut r: [V<S>; R]) -> Self {
-        let [far, near] = before;
+    fn next([far, near]: [Self; 2], [l1, l2, l3, l4, q]: [V<S>; 5], mut r: [V<S>; R]) -> Self {
         let l2 = l2.minus(l1, far.p);
         let inverse = l3.minus(l1, far.q).minus(l2, near.p).recip();
         for ((r, far), near) in r.iter_mut().zip(far.r).zip(near.r) {
@@ -185,32 +183,25 @@ struct Rows<S: Simd> {
 
 impl<S: Simd> Rows<S> {
     #[inline(always)]
-    fn from(mut value: impl FnMut() -> V<S>) -> Self {
+    fn load(from: Source<'_, S>) -> Self {
         Self {
-            flow: Row { p: value(), q: value(), r: [value(), value(), value()] },
-            fast: Row { p: value(), q: value(), r: [value()] },
-            slow: Row { p: value(), q: value(), r: [value()] },
+            flow: Row { p: from.get(0), q: from.get(1), r: three!(|m| from.get(KEPT + m)) },
+            fast: Row { p: from.get(2), q: from.get(3), r: [from.get(KEPT + 3)] },
+            slow: Row { p: from.get(4), q: from.get(5), r: [from.get(KEPT + 4)] },
         }
     }
 
     #[inline(always)]
-    fn kept(&self) -> [V<S>; KEPT] {
-        [self.flow.p, self.flow.q, self.fast.p, self.fast.q, self.slow.p, self.slow.q]
+    fn store_kept(&self, into: &mut [f64], at: usize) {
+        let Self { flow, fast, slow } = self;
+        store_five(&[flow.p, flow.q, fast.p, fast.q, slow.p], into, at, WIDTH);
+        slow.q.store(into, at + 5 * WIDTH);
     }
 
     #[inline(always)]
     fn right(&self) -> [V<S>; 5] {
         let [a, b, c] = self.flow.r;
         [a, b, c, self.fast.r[0], self.slow.r[0]]
-    }
-
-    /// In the order of [`Self::from`].
-    #[inline(always)]
-    fn all(&self) -> [V<S>; ROW] {
-        let [a, b, c] = self.flow.r;
-        let (fast, slow) = (&self.fast, &self.slow);
-        let flow = &self.flow;
-        [flow.p, flow.q, a, b, c, fast.p, fast.q, fast.r[0], slow.p, slow.q, slow.r[0]]
     }
 }
 
@@ -231,6 +222,25 @@ struct Part<S: Simd> {
     sound: V<S>,
 }
 
+/// What makes a [`Part`] of a flow.
+struct PartFactors<S: Simd> {
+    convection: V<S>,
+    diffusion: V<S>,
+    constant: V<S>,
+}
+
+impl<S: Simd> Part<S> {
+    #[inline(always)]
+    fn new<D: Direction>(flow: &Flow<S>, factor: &PartFactors<S>) -> Self {
+        Self {
+            convection: flow.velocity[D::D] * factor.convection,
+            // The largest of the four diffusion coefficients is the energy's: c1 c5 exceeds 4/3 and 1.
+            diffusion: factor.constant.plus(flow.per_mass, factor.diffusion),
+            sound: flow.sound * factor.convection,
+        }
+    }
+}
+
 impl<D: Direction> WithSimd for Eliminate<'_, D> {
     type Output = ();
 
@@ -238,57 +248,46 @@ impl<D: Direction> WithSimd for Eliminate<'_, D> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { system: &Pentadiagonal { n, dt, .. }, bundle, u, r, factors, state } = self;
         let (t1, t2) = spacing(n);
-        let part = |flow: &Flow<S>| Part {
-            convection: flow.velocity[D::D] * (dt * t2),
-            // The largest of the four diffusion coefficients is the energy's: c1 c5 exceeds 4/3 and 1.
-            diffusion: flow.per_mass * (CONDUCTION * dt * t1) + SECOND[D::D] * dt * t1,
-            sound: flow.sound * (dt * t2),
+        let factor = PartFactors {
+            convection: V::splat(simd, dt * t2),
+            diffusion: V::splat(simd, CONDUCTION * dt * t1),
+            constant: V::splat(simd, SECOND[D::D] * dt * t1),
         };
         for lane in (0..WIDTH).step_by(V::<S>::LANES) {
-            let start = bundle.base + lane;
-            let flow_at = |at: usize| Flow::load(simd, u, at, bundle.component);
-            let mut stored = (0..2 * ROW).map(|i| i * WIDTH + lane);
-            let mut value = || V::load(simd, state, stored.next().unwrap_or_default());
-            let mut rows = [Rows::from(&mut value), Rows::from(&mut value)];
-            let mut below = part(&flow_at(start));
-            let mut own_flow = flow_at(start + bundle.point);
-            let mut here = part(&own_flow);
+            let from = Source { simd, from: &*state, at: lane, stride: WIDTH };
+            let mut rows = [Rows::load(from), Rows::load(from.starting(ROW * WIDTH + lane))];
+            let point = Source { simd, from: u, at: bundle.base + lane, stride: bundle.component };
+            let mut below = Part::new::<D>(&Flow::load(point), &factor);
+            let mut own_flow = Flow::load(point.starting(point.at + bundle.point));
+            let mut here = Part::new::<D>(&own_flow, &factor);
             for i in 0..bundle.len {
-                let at = start + (i + 1) * bundle.point;
-                let next_flow = flow_at(at + bundle.point);
-                let above = part(&next_flow);
-                let fourth =
-                    fourth_difference(bundle.first + i, n).map(|weight| V::splat(simd, weight * FOURTH * dt));
+                let at = point.at + (i + 1) * bundle.point;
+                let next_flow = Flow::load(point.starting(at + bundle.point));
+                let above = Part::new::<D>(&next_flow, &factor);
+                let fourth = fourth_difference(bundle.first + i, n);
+                let fourth = five!(|offset| V::splat(simd, fourth[offset] * FOURTH * dt));
                 let l2 = fourth[1] - below.convection - below.diffusion;
                 let l3 = fourth[2] + here.diffusion * 2.0 + 1.0;
                 let l4 = fourth[3] + above.convection - above.diffusion;
-                let own = std::array::from_fn(|m| V::load(simd, r, at + m * bundle.component));
+                let own = Source { simd, from: &*r, at, stride: bundle.component }.all();
                 let [r1, r2, r3, r4, r5] = D::enter(simd, &own_flow, own);
-                let flows = rows.map(|rows| rows.flow);
+                let [far, near] = rows;
+                let flow = Row::next([far.flow, near.flow], [fourth[0], l2, l3, l4, fourth[4]], [r1, r2, r3]);
+                let faster = [fourth[0], l2 - below.sound, l3, l4 + above.sound, fourth[4]];
+                let slower = [fourth[0], l2 + below.sound, l3, l4 - above.sound, fourth[4]];
                 let new = Rows {
-                    flow: Row::next(&flows, [fourth[0], l2, l3, l4, fourth[4]], [r1, r2, r3]),
-                    fast: Row::next(
-                        &rows.map(|rows| rows.fast),
-                        [fourth[0], l2 - below.sound, l3, l4 + above.sound, fourth[4]],
-                        [r4],
-                    ),
-                    slow: Row::next(
-                        &rows.map(|rows| rows.slow),
-                        [fourth[0], l2 + below.sound, l3, l4 - above.sound, fourth[4]],
-                        [r5],
-                    ),
+                    flow,
+                    fast: Row::next([far.fast, near.fast], faster, [r4]),
+                    slow: Row::next([far.slow, near.slow], slower, [r5]),
                 };
-                for (m, value) in new.kept().into_iter().enumerate() {
-                    value.store(factors, (i * KEPT + m) * WIDTH + lane);
-                }
-                for (m, value) in new.right().into_iter().enumerate() {
-                    value.store(r, at + m * bundle.component);
-                }
-                rows = [rows[1], new];
+                new.store_kept(factors, i * KEPT * WIDTH + lane);
+                store_five(&new.right(), r, at, bundle.component);
+                rows = [near, new];
                 (below, here, own_flow) = (here, above, next_flow);
             }
-            for (i, value) in rows.iter().flat_map(Rows::all).enumerate() {
-                value.store(state, i * WIDTH + lane);
+            for (i, row) in rows.iter().enumerate() {
+                row.store_kept(state, i * ROW * WIDTH + lane);
+                store_five(&row.right(), state, (i * ROW + KEPT) * WIDTH + lane, WIDTH);
             }
         }
     }
@@ -310,33 +309,28 @@ impl<D: Direction> WithSimd for Substitute<'_, D> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { bundle, u, r, factors, state, .. } = self;
         for lane in (0..WIDTH).step_by(V::<S>::LANES) {
-            let stored = |i: usize| V::load(simd, state, i * WIDTH + lane);
-            let mut near: [V<S>; 5] = std::array::from_fn(&stored);
-            let mut far: [V<S>; 5] = std::array::from_fn(|m| stored(5 + m));
+            let from = Source { simd, from: &*state, at: lane, stride: WIDTH };
+            let (mut near, mut far) = (from.all(), from.starting(5 * WIDTH + lane).all());
             for i in (0..bundle.len).rev() {
                 let at = bundle.base + lane + (i + 1) * bundle.point;
-                let own: [V<S>; 5] = std::array::from_fn(|m| {
-                    let factor = |which: usize| {
-                        let system = m.saturating_sub(2);
-                        V::load(simd, factors, (i * KEPT + 2 * system + which) * WIDTH + lane)
-                    };
-                    let right = V::load(simd, r, at + m * bundle.component);
-                    right.minus(factor(0), near[m]).minus(factor(1), far[m])
+                let factor = Source { simd, from: factors, at: i * KEPT * WIDTH + lane, stride: WIDTH };
+                let right = Source { simd, from: &*r, at, stride: bundle.component };
+                let own = five!(|m| {
+                    let system = 2 * usize::saturating_sub(m, 2);
+                    right.get(m).minus(factor.get(system), near[m]).minus(factor.get(system + 1), far[m])
                 });
                 (near, far) = (own, near);
-                let left = D::leave(|| Flow::load(simd, u, at, bundle.component), own);
-                for (m, value) in left.into_iter().enumerate() {
-                    let at = at + m * bundle.component;
-                    if D::LAST {
-                        (value + V::load(simd, u, at)).store(u, at);
-                    } else {
-                        value.store(r, at);
-                    }
+                let point = Source { simd, from: &*u, at, stride: bundle.component };
+                let left = D::leave(point, own);
+                if D::LAST {
+                    let old = point.all();
+                    store_five(&five!(|m| left[m] + old[m]), u, at, bundle.component);
+                } else {
+                    store_five(&left, r, at, bundle.component);
                 }
             }
-            for (i, value) in near.into_iter().chain(far).enumerate() {
-                value.store(state, i * WIDTH + lane);
-            }
+            store_five(&near, state, lane, WIDTH);
+            store_five(&far, state, 5 * WIDTH + lane, WIDTH);
         }
     }
 }

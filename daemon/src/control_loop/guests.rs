@@ -47,6 +47,9 @@ pub struct Tracked {
     pub unresponsive: bool,
     /// Knobs read back since the last tick.
     pub fresh_knobs: Option<BTreeMap<Knob, KnobValue>>,
+    /// Those of before it, for the sample under way: they are not newer than its host. A read-back that has seen CPUs
+    /// vanish of which the host's side does not know yet would look like an admin's hand.
+    pub due_knobs: Option<BTreeMap<Knob, KnobValue>>,
     /// Knobs as last read back.
     pub knobs: BTreeMap<Knob, KnobValue>,
     /// Questions that are out.
@@ -94,7 +97,20 @@ impl Tracked {
         }
     }
 
-    /// The guest as part of this tick's sample. Fresh knobs are handed over once.
+    /// A tick falls, the host is read after this: what was read back until now is due.
+    pub fn tick(&mut self) {
+        if let Some(knobs) = self.fresh_knobs.take() {
+            self.due_knobs = Some(knobs);
+        }
+    }
+
+    /// A knob was turned: what was read back before that would look like somebody else's hand.
+    pub fn forget_read_back(&mut self) {
+        self.fresh_knobs = None;
+        self.due_knobs = None;
+    }
+
+    /// The guest as part of this tick's sample. Knobs that were read back are handed over once.
     pub fn sample(&mut self, threads: Vec<ThreadSample>, host: GuestHostSide) -> GuestSample {
         let unknown = || Arc::new(GuestMeta { excluded: true, ..GuestMeta::default() });
         GuestSample {
@@ -111,7 +127,7 @@ impl Tracked {
             job_active: self.job_active,
             unresponsive: self.unresponsive,
             psi: host.psi,
-            knobs: self.fresh_knobs.take(),
+            knobs: self.due_knobs.take(),
             allowed_cpus: host.allowed_cpus,
         }
     }

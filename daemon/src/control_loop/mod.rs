@@ -135,6 +135,7 @@ impl ControlLoop {
         self.store_health = store_health;
         self.finish(&mut work);
         self.tick += 1;
+        self.guests.values_mut().for_each(Tracked::tick);
         let host = self.sensors.host();
         let mut threads = BTreeMap::new();
         for (&id, guest) in &mut self.guests {
@@ -250,6 +251,8 @@ impl ControlLoop {
         if let Some(guest) = self.guests.get_mut(&id) {
             guest.answered(Ask::Knobs, &answer);
             match answer {
+                // Asked for again meanwhile: this may be older than what made us ask, such as a change of our own.
+                Ok(_) if guest.wanted.contains(&Ask::Knobs) => {}
                 Ok(knobs) => {
                     guest.knobs.clone_from(&knobs);
                     guest.fresh_knobs = Some(knobs);
@@ -316,6 +319,9 @@ impl ControlLoop {
     /// One change was carried out or refused.
     pub fn on_performed(&mut self, now: MonoNs, wall: UnixMs, done: &Performed) -> Vec<Work> {
         let mut work = Vec::new();
+        if let Some(guest) = self.guests.get_mut(&done.change.guest) {
+            guest.forget_read_back();
+        }
         self.want(done.change.guest, Ask::Knobs, &mut work);
         let effects = self.engine.applied(now, wall, done.decision, &done.change, &done.outcome);
         self.perform(wall, effects, &mut work);

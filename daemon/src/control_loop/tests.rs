@@ -4,7 +4,7 @@ use super::*;
 use crate::handle::{Request, RequestError};
 use crate::sensors::SensorsConfig;
 use tokio::sync::oneshot;
-use trimtab_policy::decision::Mode;
+use trimtab_policy::decision::{Change, Mode, Outcome};
 use trimtab_policy::engine::Start;
 use trimtab_policy::sample::GuestState;
 
@@ -115,6 +115,50 @@ fn an_unanswered_question_marks_the_guest_and_is_asked_again() {
     assert!(has(&work, |w| matches!(w, Work::AskGuest(A, _, Ask::Knobs))));
     rig.stats();
     assert_eq!(rig.view.borrow().guests[&A].left_alone.as_deref(), Some("does not answer"));
+}
+
+#[test]
+fn what_is_read_back_is_never_newer_than_the_host_of_its_sample() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.tick();
+    // The tick has read the host; CPUs that vanish now are missing in this answer, but not in that host.
+    rig.control.on_knobs(A, Ok([(Knob::CpuShares, KnobValue::Shares(1024))].into()));
+    rig.stats();
+    assert_eq!(rig.control.engine.knobs(A), None);
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.control.engine.knobs(A).unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_read_back_before_our_change_is_not_taken_for_an_admins() {
+    let mut rig = Rig::new();
+    rig.connect();
+    let value = |shares| Ok([(Knob::CpuShares, KnobValue::Shares(shares))].into());
+    let change = Change {
+        guest: A,
+        guest_name: "a".to_owned(),
+        knob: Knob::CpuShares,
+        from: KnobValue::Shares(1024),
+        to: KnobValue::Shares(2048),
+    };
+    let done = Performed { decision: None, change, outcome: Outcome::Done };
+    // An answer that waits for its tick, and one that is on its way while the change is made.
+    rig.control.on_knobs(A, value(1024));
+    rig.control.on_tick(MonoNs(1), UnixMs(1), "ok".to_owned());
+    let mut work = Vec::new();
+    rig.control.want(A, Ask::Knobs, &mut work);
+    rig.control.on_performed(MonoNs(2), UnixMs(1), &done);
+    rig.control.on_knobs(A, value(1024));
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.control.engine.knobs(A), None);
+    // Asked again, and now it counts.
+    rig.control.on_knobs(A, value(2048));
+    rig.tick();
+    rig.stats();
+    assert_eq!(rig.control.engine.knobs(A).unwrap()[&Knob::CpuShares], KnobValue::Shares(2048));
 }
 
 #[test]

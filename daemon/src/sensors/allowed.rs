@@ -1,8 +1,9 @@
 //! The CPUs that guests may use on this host at all, and noticing when that or the online set changes.
 //!
-//! Approach: the online list is a kept file, read at every tick. The allowed set is read every few ticks: the affinity of
-//! process 1 (isolated CPUs and the cpuset of a container are not in it), narrowed by the cpuset of libvirt's machine
-//! partition where that exists. May not: look at one guest's pins or cpuset.
+//! Approach: the online list is a kept file. The allowed set is the affinity of process 1 (isolated CPUs and the cpuset of
+//! a container are not in it), narrowed by the cpuset of libvirt's machine partition where that exists. Both are read at
+//! every tick: pins of guests that are read back after the tick must not know of a loss before this does.
+//! May not: look at one guest's pins or cpuset.
 
 use super::SensorsConfig;
 use super::cgroup::{Hierarchies, cpu_list};
@@ -12,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trimtab_policy::topology::{CpuSet, Topology};
 
-/// Ticks between two readings of the allowed set.
-const ALLOWED_TICKS: u64 = 5;
 /// libvirt's partition for guests: under systemd, and without.
 const PARTITIONS: [&str; 2] = ["machine.slice", "machine"];
 
@@ -52,15 +51,14 @@ impl TopologySensor {
     }
 
     /// The present topology; the same `Arc` as before as long as neither set has changed.
-    pub(super) fn topology(&mut self, tick: u64) -> Arc<Topology> {
+    pub(super) fn topology(&mut self) -> Arc<Topology> {
         let online = self.read_online();
-        let allowed = if tick.is_multiple_of(ALLOWED_TICKS) { Some(self.read_allowed()) } else { None };
+        // In this order: CPUs that went offline leave the allowed set by themselves.
+        let allowed = self.read_allowed();
         let online_changed = online.as_ref().is_some_and(|online| *online != self.online);
-        let allowed_changed = allowed.as_ref().is_some_and(|allowed| *allowed != self.allowed);
-        if online_changed || allowed_changed {
+        if online_changed || allowed != self.allowed {
             self.online = online.unwrap_or_default();
-            // CPUs that went offline leave the allowed set by themselves: read it of the same moment.
-            self.allowed = self.read_allowed();
+            self.allowed = allowed;
             self.topology = Arc::new(topology::read(&self.sys_root, self.allowed.as_ref()));
         }
         Arc::clone(&self.topology)

@@ -183,7 +183,7 @@ impl Sensors {
         }
         let memory = self.host.memory();
         HostSample {
-            topology: self.topology.topology(tick),
+            topology: self.topology.topology(),
             priority: self.priority,
             cpus: self.host.cpus(),
             psi: self.host.psi(),

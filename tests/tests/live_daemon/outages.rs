@@ -1,0 +1,149 @@
+//! The daemon is killed or stalls, libvirt and the buses restart: trials are closed, and everything is found again.
+
+use crate::stage::{Ask, SOON, Stage, endless_trial, quick};
+use std::time::Duration;
+use trimtab_tests::Daemon;
+use trimtab_tests::testbed::wait_for;
+use trimtab_tests::trimtab::{Start, Trimtab};
+
+#[test]
+fn live_a_killed_daemon_finds_its_trial_and_closes_it() {
+    let stage = stage!();
+    let (pulse, untouched) = (stage.pulse(), stage.knobs());
+    let mut trimtab = stage.daemon(endless_trial());
+    let open = trimtab.open_trial();
+    let turned = stage.knobs();
+    assert_ne!(turned, untouched);
+    trimtab.process_mut().kill().unwrap();
+    assert_eq!(stage.knobs(), turned);
+    pulse.beats();
+
+    // Also in a mode that decides nothing: a change of ours on trial must not stay by accident.
+    let trimtab = stage.daemon(quick("observe"));
+    let closed = trimtab.decision("its end", |d| d.id == open.id && d.verdict != "pending");
+    assert_eq!(closed.verdict, "reverted", "{closed:?}");
+    assert!(closed.outcome.contains("stopped while measuring"), "{closed:?}");
+    assert_eq!(stage.knobs(), untouched);
+    assert!(trimtab.shown().iter().all(|guest| guest.originals.is_empty()));
+    pulse.beats();
+    trimtab.stop().unwrap();
+}
+
+#[test]
+fn live_a_stop_closes_the_trial() {
+    let stage = stage!();
+    let (pulse, untouched) = (stage.pulse(), stage.knobs());
+    let trimtab = stage.daemon(endless_trial());
+    let open = trimtab.open_trial();
+    trimtab.stop().unwrap();
+    assert_eq!(stage.knobs(), untouched);
+    let trimtab = stage.daemon(quick("observe"));
+    let closed = trimtab.decision("the decision", |decision| decision.id == open.id);
+    assert_eq!(
+        (closed.verdict.as_str(), closed.outcome.as_str()),
+        ("reverted", "reverted: trimtabd is stopping")
+    );
+    pulse.beats();
+    trimtab.stop().unwrap();
+}
+
+#[test]
+fn live_a_stalled_daemon_is_said_so_and_trusts_no_gap() {
+    let stage = stage!();
+    let (pulse, untouched) = (stage.pulse(), stage.knobs());
+    let trimtab = stage.daemon(endless_trial());
+    let open = trimtab.open_trial();
+    let turned = stage.knobs();
+    trimtab.process().signal(rustix::process::Signal::STOP).unwrap();
+    // trimtabctl gives up by itself, after 10 s: longer than the longest gap that a trial bears.
+    let error = trimtab.refused(&["status"]);
+    assert!(error.contains("did not answer within 10 s") && error.contains("exit status: 3"), "{error}");
+    assert!(error.contains("systemctl status trimtabd"), "{error}");
+    assert_eq!(stage.knobs(), turned);
+    pulse.beats();
+    trimtab.process().signal(rustix::process::Signal::CONT).unwrap();
+    let closed = trimtab.decision("its end", |d| d.id == open.id && d.verdict != "pending");
+    assert_eq!(closed.verdict, "reverted");
+    assert!(closed.outcome.contains("gap"), "{closed:?}");
+    trimtab.quiet();
+    assert_eq!(stage.knobs(), untouched);
+    trimtab.stop().unwrap();
+}
+
+/// Takes a daemon away for a while and gives it back, under a trial: what the trial turned stays or goes back, but nobody
+/// is lost, nothing else is turned, and everything is found again without help.
+fn outage(stage: &Stage, trimtab: &Trimtab, daemon: Daemon) {
+    let pulse = stage.pulse();
+    let before = trimtab.until("connected", |status| status.libvirt == "connected" && status.guests == 3);
+    let from = trimtab.log().len();
+    if daemon == Daemon::Bus {
+        stage.host.restart(daemon).unwrap();
+    } else {
+        stage.host.stop(daemon).unwrap();
+        let away = trimtab.until("word of it", |status| status.libvirt != "connected");
+        trimtab.ticks(4);
+        pulse.beats();
+        println!("{daemon:?}: {}", away.libvirt);
+        stage.host.start_daemon(daemon).unwrap();
+    }
+    trimtab.says(from, &["libvirt is away"]);
+    trimtab.says(from, &["libvirt is connected"]);
+    let after = trimtab.until("all found again", |status| {
+        status.libvirt == "connected" && status.guests == 3 && status.ticks > before.ticks
+    });
+    assert_eq!(after.store, "ok");
+    // It sees what happens from now on: somebody turns a knob (to where it is; the event comes all the same), and asks.
+    wait_for("knobs and figures of all", SOON, || {
+        let shown = trimtab.shown();
+        let whole = shown.iter().all(|guest| !guest.knobs.is_empty() && guest.cpu_cores.is_some());
+        if whole && shown.len() == 3 { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .unwrap();
+    pulse.beats();
+}
+
+#[test]
+fn live_libvirt_and_the_bus_may_restart() {
+    let stage = stage!();
+    let untouched = stage.knobs();
+    let trimtab = stage.daemon(endless_trial());
+    for daemon in [Daemon::LibvirtDbus, Daemon::Libvirtd, Daemon::Bus] {
+        let open = trimtab.open_trial();
+        outage(&stage, &trimtab, daemon);
+        // Knobs can be turned again: the trial is ended by hand, unless the outage has ended it.
+        let now = trimtab.decision("the decision", |decision| decision.id == open.id);
+        if now.verdict == "pending" {
+            trimtab.ctl(&["revert", &open.id.to_string()]).unwrap();
+        }
+        trimtab.quiet();
+        assert_eq!(stage.knobs(), untouched, "after {daemon:?}");
+        trimtab.ctl(&["resume"]).unwrap();
+    }
+    trimtab.stop().unwrap();
+    assert_eq!(stage.knobs(), untouched);
+}
+
+#[test]
+fn live_a_daemon_before_its_bus_and_libvirt_finds_them() {
+    let stage = stage!();
+    let pulse = stage.pulse();
+    stage.host.stop(Daemon::Libvirtd).unwrap();
+    let trimtab = stage.daemon(quick("enforce"));
+    let status = trimtab.ticks(3);
+    assert!(status.libvirt != "connected" && status.guests == 0, "{status:?}");
+    stage.host.start_daemon(Daemon::Libvirtd).unwrap();
+    trimtab.until("the guests", |status| status.libvirt == "connected" && status.guests == 3);
+    trimtab.stop().unwrap();
+
+    // Without a bus nobody can ask it, but it lives, and is there once the bus is.
+    stage.host.stop(Daemon::Bus).unwrap();
+    let start = stage.with_state(Start::mode("observe"));
+    let mut trimtab = Trimtab::spawn(stage.host, &start).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(trimtab.process().running(), "{}", trimtab.log());
+    stage.host.restart(Daemon::Bus).unwrap();
+    trimtab.wait_up().unwrap();
+    trimtab.until("the guests", |status| status.libvirt == "connected" && status.guests == 3);
+    pulse.beats();
+    trimtab.process_mut().stop().unwrap();
+}

@@ -1,0 +1,338 @@
+//! The shared host: a writer and two burners on all CPUs of the machine, as libvirt starts them. Each test finds them so.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use trimtab_tests::testbed::wait_for;
+use trimtab_tests::trimtab::{Decision, Start, Status, Trimtab};
+use trimtab_tests::{Guest, GuestSpec, GuestStats, Host, Options, Testbed, can_run};
+
+/// Patience with things that have to happen; a loaded machine is slow.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Patience with a verdict, which may take several trials.
+pub(crate) const VERDICT: Duration = Duration::from_secs(150);
+
+/// The shared stage, or return: says why live tests cannot run.
+macro_rules! stage {
+    () => {{
+        fn here() {}
+        match $crate::stage::enter(std::any::type_name_of_val(&here)) {
+            Some(stage) => stage,
+            None => return,
+        }
+    }};
+}
+
+/// The host, for the one test whose turn it is.
+pub(crate) struct Stage {
+    pub(crate) host: &'static Host,
+    pub(crate) writer: Guest,
+    pub(crate) burners: [Guest; 2],
+    name: &'static str,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The guests: something to fix.
+fn cast() -> [GuestSpec; 3] {
+    [
+        GuestSpec::new("writer").vcpus(1).weight(2048).load("io"),
+        GuestSpec::new("burner1").load("cpu:2"),
+        GuestSpec::new("burner2").load("cpu:2"),
+    ]
+}
+
+/// `None` when live tests cannot run here.
+pub(crate) fn enter(place: &'static str) -> Option<Stage> {
+    static TURN: Mutex<()> = Mutex::new(());
+    static TESTBED: OnceLock<Testbed> = OnceLock::new();
+    if !can_run(place) {
+        return None;
+    }
+    // A test that failed in its turn has left the guests as they are; they are set right below.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = TESTBED.get_or_init(|| Testbed::new(Options::plain(1)).unwrap()).host(0);
+    let guests = cast().map(|spec| present(host, &spec));
+    guests.iter().for_each(|guest| guest.booted().unwrap());
+    reset(host);
+    // Every daemon writes to the end of it; what matters to a test is what its own ones say.
+    let _ = std::fs::remove_file(host.dir().join("log/trimtabd.out"));
+    let [writer, burner1, burner2] = guests;
+    let name = place.rsplit("::").nth(1).unwrap();
+    Some(Stage { host, writer, burners: [burner1, burner2], name, _turn: turn })
+}
+
+/// The running guest of this name, started if it does not run.
+fn present(host: &Host, spec: &GuestSpec) -> Guest {
+    static KNOWN: Mutex<BTreeMap<String, Guest>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.get(&spec.name) {
+        Some(guest) if guest.qemu_pid().is_ok() => {
+            guest.cont().unwrap();
+            guest.clone()
+        }
+        _ => {
+            let guest = host.guest(spec).unwrap();
+            known.insert(spec.name.clone(), guest.clone());
+            guest
+        }
+    }
+}
+
+/// Every knob as libvirt has it at the start of a guest.
+fn reset(host: &Host) {
+    let all = host.exec(&["cat", "/sys/devices/system/cpu/online"]).unwrap();
+    let all = all.trim();
+    let mut commands = Vec::new();
+    for spec in cast() {
+        let name = &spec.name;
+        commands.extend((0..spec.vcpus).map(|n| format!("vcpupin {name} {n} {all} --live")));
+        commands.push(format!("emulatorpin {name} {all} --live"));
+        commands.push(format!("iothreadpin {name} 1 {all} --live"));
+        commands.push(format!("schedinfo {name} --live cpu_shares=1024"));
+    }
+    host.virsh(&commands.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+}
+
+/// Ticks twice a second, decides at once, and believes any gain that is more likely than not.
+pub(crate) const QUICK: &str = "[sensors]\ninterval_ms = 500\n[store]\nsample_every_s = 1\n\
+    [policy.identify]\nwindow_ms = 2000\n\
+    [policy.arbiter]\nhold_ms = 0\ncool_down_ms = 1000\ndecisions_per_min = 60\nmin_gain_pct = 0.5\nfloor_pct = 0.0\n\
+    backoff_first_ms = 1000\nbackoff_max_ms = 2000\nafter_command_ms = 0\n\
+    [policy.trial]\nbefore_ms = 2000\nbefore_max_ms = 4000\nsettle_ms = 500\nconfidence_pct = 60.0\n";
+
+/// [`QUICK`] with short trials.
+pub(crate) fn quick(mode: &str) -> Start {
+    Start { config: format!("{QUICK}after_ms = 2000\nafter_max_ms = 4000\n"), ..Start::mode(mode) }
+}
+
+/// [`QUICK`] with trials that do not end by themselves.
+pub(crate) fn endless_trial() -> Start {
+    Start { config: format!("{QUICK}after_ms = 600000\nafter_max_ms = 600000\n"), ..Start::mode("enforce") }
+}
+
+/// What `trimtabctl --json guests` says of one guest, as far as tests need it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Shown {
+    pub(crate) name: String,
+    pub(crate) uuid: String,
+    pub(crate) state: String,
+    pub(crate) pid: Option<i32>,
+    pub(crate) cpu_cores: Option<f64>,
+    pub(crate) write_bytes_per_s: Option<f64>,
+    pub(crate) left_alone: Option<String>,
+    pub(crate) knobs: BTreeMap<String, String>,
+    pub(crate) originals: Vec<ShownOriginal>,
+}
+
+/// A knob that Trimtab has turned.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ShownOriginal {
+    pub(crate) knob: String,
+    pub(crate) ours: String,
+}
+
+impl Stage {
+    /// All three, the writer first.
+    pub(crate) fn guests(&self) -> [&Guest; 3] {
+        [&self.writer, &self.burners[0], &self.burners[1]]
+    }
+
+    /// The state directory of this test's daemons.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.host.dir().join("state").join(self.name)
+    }
+
+    /// A daemon, with this test's journal unless another one is named.
+    pub(crate) fn daemon(&self, start: Start) -> Trimtab {
+        let trimtab = Trimtab::spawn(self.host, &self.with_state(start)).unwrap();
+        trimtab.wait_up().unwrap();
+        trimtab
+    }
+
+    /// `start` with this test's journal unless it names another.
+    pub(crate) fn with_state(&self, start: Start) -> Start {
+        Start { state_dir: start.state_dir.clone().or_else(|| Some(self.state_dir())), ..start }
+    }
+
+    /// Every knob of every guest, as libvirt has it, as the kernel has it, and as the definition has it.
+    pub(crate) fn knobs(&self) -> BTreeMap<String, String> {
+        self.knobs_of(&self.guests())
+    }
+
+    /// The same of some of them.
+    pub(crate) fn knobs_of(&self, guests: &[&Guest]) -> BTreeMap<String, String> {
+        let questions = ["schedinfo", "vcpupin", "emulatorpin", "iothreadinfo", "dumpxml --inactive"];
+        let names: Vec<&str> = guests.iter().map(|guest| guest.name()).collect();
+        let commands: Vec<String> = names
+            .iter()
+            .flat_map(|name| {
+                questions.map(|question| format!("echo '== {name}: {question}'; {question} {name}"))
+            })
+            .collect();
+        let answers = self.host.virsh(&commands.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let answers = answers.split("== ").filter_map(|part| part.split_once('\n'));
+        let answers = answers.map(|(question, answer)| (question.to_owned(), answer.to_owned()));
+        let threads = guests.iter().flat_map(|guest| {
+            let of = |(thread, value)| (format!("{}: {thread}", guest.name()), value);
+            threads(guest.qemu_pid().unwrap()).into_iter().map(of).collect::<Vec<_>>()
+        });
+        answers.chain(threads).collect()
+    }
+
+    /// Every guest, from here on.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse::of(self.guests().into_iter().cloned())
+    }
+}
+
+/// CPUs and nice value of each thread that libvirt or Trimtab may turn (worker threads come and go).
+fn threads(pid: i32) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let known =
+        |comm: &str| ["CPU ", "IO iothread", "qemu-system"].iter().any(|start| comm.starts_with(start));
+    tasks
+        .filter_map(|task| {
+            let comm = read(task.path().join("comm")).trim().to_owned();
+            let status = read(task.path().join("status"));
+            let stat = read(task.path().join("stat"));
+            let cpus =
+                status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned();
+            let nice = stat.rsplit_once(") ")?.1.split(' ').nth(16)?.to_owned();
+            known(&comm).then(|| (comm, format!("on {cpus}, nice {nice}")))
+        })
+        .collect()
+}
+
+/// Guests that live: the same processes as at the beginning, whose loads go on.
+pub(crate) struct Pulse(Vec<(Guest, i32)>);
+
+impl Pulse {
+    /// Of these guests, as they are now.
+    pub(crate) fn of(guests: impl IntoIterator<Item = Guest>) -> Self {
+        let with_pid = |guest: Guest| {
+            let pid = guest.qemu_pid().unwrap();
+            (guest, pid)
+        };
+        Self(guests.into_iter().map(with_pid).collect())
+    }
+
+    /// Fails unless every one is the same process, ticks, and its load makes progress.
+    pub(crate) fn beats(&self) {
+        let look = |(guest, pid): &(Guest, i32)| -> (u64, GuestStats) {
+            assert_eq!(guest.qemu_pid().unwrap(), *pid, "{} is another process", guest.name());
+            (guest.ticks().unwrap(), guest.stats_of(*pid).unwrap())
+        };
+        let before: Vec<_> = self.0.iter().map(look).collect();
+        for ((guest, pid), (ticks, stats)) in self.0.iter().zip(before) {
+            wait_for(&format!("progress of {}", guest.name()), SOON, || {
+                let now = guest.stats_of(*pid).map_err(|error| error.to_string())?;
+                let worked = match guest.spec().load.as_str() {
+                    "io" => now.written > stats.written + (1 << 20),
+                    "idle" => true,
+                    _ => now.cpu_s > stats.cpu_s + 0.2,
+                };
+                let ticked = guest.ticks().is_some_and(|now| now >= ticks + 2);
+                if worked && ticked { Ok(()) } else { Err(format!("worked {worked}, ticked {ticked}")) }
+            })
+            .unwrap();
+        }
+        for alive in &self.0 {
+            look(alive);
+        }
+    }
+}
+
+/// Questions that every test asks.
+pub(crate) trait Ask {
+    /// Waits until the status is so.
+    fn until(&self, what: &str, fits: impl Fn(&Status) -> bool) -> Status;
+    /// Waits for this many more ticks.
+    fn ticks(&self, more: u64) -> Status;
+    /// Waits for the newest decision that fits.
+    fn decision(&self, what: &str, fits: impl Fn(&Decision) -> bool) -> Decision;
+    /// Waits for a trial whose changes have been made, and gives its decision.
+    fn open_trial(&self) -> Decision;
+    /// Stops deciding, and waits until no trial is left.
+    fn quiet(&self);
+    /// All guests as shown.
+    fn shown(&self) -> Vec<Shown>;
+    /// One guest as shown.
+    fn shown_one(&self, name: &str) -> Shown;
+    /// Waits until a line of the log, written since `from` bytes of it, contains all of these.
+    fn says(&self, from: usize, parts: &[&str]) -> String;
+    /// trimtabctl's exit code and what it said on both streams.
+    fn refused(&self, arguments: &[&str]) -> String;
+}
+
+impl Ask for Trimtab {
+    fn until(&self, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
+        wait_for(what, SOON, || match self.status() {
+            Ok(status) if fits(&status) => Ok(status),
+            other => Err(format!("{other:?}")),
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
+    fn ticks(&self, more: u64) -> Status {
+        let from = self.until("a status", |_| true).ticks;
+        self.until(&format!("{more} ticks after {from}"), |status| status.ticks >= from + more)
+    }
+
+    fn decision(&self, what: &str, fits: impl Fn(&Decision) -> bool) -> Decision {
+        wait_for(what, VERDICT, || {
+            let all = self.decisions().map_err(|error| error.to_string())?;
+            all.iter().find(|decision| fits(decision)).cloned().ok_or_else(|| format!("{all:#?}"))
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
+    fn open_trial(&self) -> Decision {
+        wait_for("a trial whose changes are made", VERDICT, || {
+            let all = self.decisions().map_err(|error| error.to_string())?;
+            let open = all.iter().find(|decision| decision.verdict == "pending").ok_or("no trial")?;
+            // The log tells of each change; `to` names them all.
+            let changes = open.to.split(' ').count();
+            let made: usize = self.shown().iter().map(|guest| guest.originals.len()).sum();
+            let done = self.log().matches(&format!("decision={}", open.id)).count();
+            if made >= changes && done >= changes { Ok(open.clone()) } else { Err(format!("{open:?}")) }
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
+    fn quiet(&self) {
+        self.ctl(&["pause"]).unwrap();
+        wait_for("the end of all trials", SOON, || {
+            let all = self.decisions().map_err(|error| error.to_string())?;
+            match all.into_iter().find(|decision| decision.verdict == "pending") {
+                None => Ok(()),
+                Some(open) => Err(format!("{open:?}")),
+            }
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        self.json(&["guests"]).unwrap()
+    }
+
+    fn shown_one(&self, name: &str) -> Shown {
+        self.json(&["guest", name]).unwrap()
+    }
+
+    fn says(&self, from: usize, parts: &[&str]) -> String {
+        wait_for(&format!("a line with {parts:?}"), SOON, || {
+            let log = self.log();
+            let new = log.get(from..).unwrap_or_default();
+            let line = new.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned).ok_or_else(|| new.to_owned())
+        })
+        .unwrap()
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        self.ctl(arguments).expect_err("it was not refused").to_string()
+    }
+}

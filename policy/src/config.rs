@@ -55,16 +55,18 @@ pub struct ArbiterConfig {
 pub struct TrialConfig {
     /// Least length of the window before. 2000..=600000. Default 5000.
     pub before_ms: u64,
-    /// Most of the history that is used as window before. 2000..=600000. Default 12000: older load is other load.
+    /// Most of the history that is used as window before, and the longest that is waited for when a shorter one is too noisy to
+    /// tell the expected gain. 2000..=600000. Default 24000: older load is other load.
     pub before_max_ms: u64,
     /// Wait after the last change before measuring. 0..=60000. Default 1500: one tick is discarded whole.
     pub settle_ms: u64,
-    /// Length of the window after, at the first look; further looks follow after half as much each. 2000..=600000. Default 6000: with hold and settle a first verdict
+    /// Length of the window after, at the first look; at each further look it is half as long again. 2000..=600000. Default 6000: with hold and settle a first verdict
     /// falls after some 11 s, so two failures and a success fit into 30 s.
     pub after_ms: u64,
-    /// Length at the last look of an undecided trial. 2000..=600000. Default 12000.
+    /// Length at the last look of an undecided trial. 2000..=600000. Default 30000: a gain of a tenth under a noise of a tenth
+    /// is found three times in four (docs/algorithms/trial.md).
     pub after_max_ms: u64,
-    /// One-sided confidence at each look. 60..=99.9. Default 97: with three looks some 5 % of changes that bring nothing are
+    /// One-sided confidence at each look. 60..=99.9. Default 98: with five looks some 5 % of changes that bring nothing are
     /// kept (docs/algorithms/trial.md).
     pub confidence_pct: f64,
 }
@@ -120,11 +122,11 @@ impl Default for TrialConfig {
     fn default() -> Self {
         Self {
             before_ms: 5_000,
-            before_max_ms: 12_000,
+            before_max_ms: 24_000,
             settle_ms: 1_500,
             after_ms: 6_000,
-            after_max_ms: 12_000,
-            confidence_pct: 97.0,
+            after_max_ms: 30_000,
+            confidence_pct: 98.0,
         }
     }
 }

@@ -31,14 +31,29 @@ pub struct Rule {
     pub cured: bool,
 }
 
-/// Whether an open trial is looked at now: the first time after `after_ms`, then after half as much each, the last time
-/// when `after_max_ms` is reached. Few looks, because every look is one more chance to be fooled.
+/// Each look comes after so many times the window of the look before.
+const LOOK_GROWTH: f64 = 1.5;
+
+/// Whether an open trial is looked at now: the first time after `after_ms`, then each time when the window is half as long
+/// again, the last time when `after_max_ms` is reached. Few looks, because every look is one more chance to be fooled.
 ///
 /// `measured_ms` is the length of the window after, `looks` how often was looked already. `Some(true)` is the last look.
 pub fn look_due(measured_ms: u64, looks: u64, config: &TrialConfig) -> Option<bool> {
-    let due_ms =
-        config.after_ms.saturating_add(looks.saturating_mul(config.after_ms / 2)).min(config.after_max_ms);
-    (measured_ms >= due_ms).then_some(measured_ms >= config.after_max_ms)
+    let times = LOOK_GROWTH.powi(i32::try_from(looks).unwrap_or(i32::MAX));
+    let due_ms = (config.after_ms as f64 * times).min(config.after_max_ms as f64);
+    (measured_ms as f64 >= due_ms).then_some(measured_ms >= config.after_max_ms)
+}
+
+/// Whether a trial that begins with this window before could tell a gain of `expected` from the noise by its last look, after
+/// `after_ticks` samples that are as noisy. A trial that cannot would be reverted whatever it does: better to wait for a longer
+/// window before. `false` for fewer than two samples.
+pub fn could_tell(before: &[f64], expected: f64, after_ticks: usize, confidence: f64) -> bool {
+    let Some(b) = mean(before).filter(|b| *b > 0.0 && before.len() >= 2) else { return false };
+    let rho = autocorrelation(before, b, &[], 0.0);
+    let (var_b, df_b) = variance_of_mean(before, b, rho);
+    let (have, will) = (effective(before.len(), rho), effective(after_ticks, rho));
+    let var_a = var_b * have / will;
+    half_width((var_b, df_b), (var_a, (will - 1.0).max(1.0)), confidence) / b <= expected
 }
 
 /// What the test says.
@@ -77,12 +92,17 @@ pub fn judge(before: &[f64], after: &[f64], rule: &Rule) -> Option<(Judgement, E
     let rho = autocorrelation(before, b, after, a);
     let (var_b, df_b) = variance_of_mean(before, b, rho);
     let (var_a, df_a) = variance_of_mean(after, a, rho);
-    let var = var_a + var_b;
-    let df = (var * var / (var_b * var_b / df_b + var_a * var_a / df_a)).max(1.0);
-    let half = t_quantile(rule.confidence, df) * var.sqrt() / b;
+    let half = half_width((var_b, df_b), (var_a, df_a), rule.confidence) / b;
     let gain = a / b - 1.0;
     let evidence = Evidence { before: b, after: a, gain, low: gain - half, high: gain + half };
     Some((decide(&evidence, rule), evidence))
+}
+
+/// Half the confidence interval of the difference of two means, each given by its variance and degrees of freedom (Welch).
+fn half_width((var_b, df_b): (f64, f64), (var_a, df_a): (f64, f64), confidence: f64) -> f64 {
+    let var = var_a + var_b;
+    let df = (var * var / (var_b * var_b / df_b + var_a * var_a / df_a)).max(1.0);
+    t_quantile(confidence, df) * var.sqrt()
 }
 
 /// Mean of a few autocorrelated samples and its standard error; `None` for fewer than two.
@@ -133,11 +153,16 @@ fn autocorrelation(before: &[f64], b: f64, after: &[f64], a: f64) -> f64 {
 /// Variance of the mean of an AR(1) series, and the degrees of freedom that remain.
 fn variance_of_mean(samples: &[f64], mean: f64, rho: f64) -> (f64, f64) {
     let n = samples.len() as f64;
-    let effective = (n * (1.0 - rho) / (1.0 + rho)).max(1.5);
+    let effective = effective(samples.len(), rho);
     let sum: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
     // E[sum] = sigma^2 (n - n/effective) for a correlated series.
     let sigma2 = (sum / (n - n / effective).max(1.0)).max((NOISE_MIN * mean).powi(2));
     (sigma2 / effective, (effective - 1.0).max(1.0))
+}
+
+/// As how many independent samples `n` of an AR(1) series count.
+fn effective(n: usize, rho: f64) -> f64 {
+    (n as f64 * (1.0 - rho) / (1.0 + rho)).max(1.5)
 }
 
 /// Quantile of Student's t with (real) `df >= 1` degrees of freedom for `p` in 0.5..1 (Hill 1970, CACM algorithm 396).
@@ -241,10 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_window_before_can_tell_smaller_gains() {
+        let wobble: Vec<f64> = (0..24).map(|n| 0.4 * (1.0 + 0.1 * f64::from(n * 7 % 5 - 2))).collect();
+        let tells = |ticks: usize, gain: f64| could_tell(&wobble[..ticks], gain, 30, 0.98);
+        assert!(tells(5, 0.5) && tells(24, 0.2));
+        assert!(!tells(5, 0.15) && tells(24, 0.15), "only with a longer window");
+        assert!(!tells(24, 0.02) && !tells(1, 0.9));
+        assert!(!could_tell(&[0.0; 9], 0.9, 30, 0.98), "no objective, nothing to compare with");
+    }
+
+    #[test]
     fn looks_are_few() {
         let config = TrialConfig::default();
         let mut taken = Vec::new();
-        for second in 0..20u64 {
+        for second in 0..40u64 {
             if let Some(last) = look_due(second * 1000, taken.len() as u64, &config) {
                 taken.push((second, last));
                 if last {
@@ -252,7 +287,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(taken, [(6, false), (9, false), (12, true)]);
+        assert_eq!(taken, [(6, false), (9, false), (14, false), (21, false), (30, true)]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn table(gains: &[f64], cured: bool, random: &mut Normal) -> u32 {
         print!(" {:+.0} % |", gain * 100.0);
     }
     println!("\n|---|---|---|{}", "---|".repeat(gains.len()));
-    for before in [5, 12] {
+    for before in [5, 12, 24] {
         for noise in [0.01, 0.03, 0.05, 0.10, 0.20] {
             for rho in [0.0, 0.3, 0.6] {
                 print!("| {:.0} % | {rho} | {before} s |", noise * 100.0);

@@ -6,7 +6,7 @@ use crate::control::{Plan, Proposal};
 use crate::decision::{Decision, Effect, Verdict};
 use crate::knob::Family;
 use crate::rates::Rates;
-use crate::trial::{Judgement, Rule, judge, look_due};
+use crate::trial::{Judgement, Rule, could_tell, judge, look_due};
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
 
@@ -73,6 +73,9 @@ impl Engine {
         }
         let capacity = self.capacity_since(start);
         let cures = self.arbiter.cures(&proposal, &self.score, self.now);
+        if !cures && !proposal.plan.undoes && !self.worth_measuring(&samples, proposal.expected) {
+            return false;
+        }
         let Proposal { plan, expected, why, .. } = proposal;
         let undoes = plan.undoes;
         let decision = self.decision(plan, why, expected);
@@ -103,6 +106,14 @@ impl Engine {
             gain: None,
         });
         true
+    }
+
+    /// Whether a trial that begins now could show what it is expected to bring, or cannot become any sharper by waiting.
+    fn worth_measuring(&self, before: &[f64], expected: f64) -> bool {
+        let trial = &self.config.trial;
+        let ticks = |ms: u64| (ms / 1_000) as usize;
+        before.len() >= ticks(trial.before_max_ms)
+            || could_tell(before, expected, ticks(trial.after_max_ms), trial.confidence_pct / 100.0)
     }
 
     /// A new decision under the next number.

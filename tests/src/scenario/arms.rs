@@ -109,8 +109,9 @@ fn watched(rig: &Rig, trimtab: &Trimtab, length: Duration) -> Result<(Window, Op
     })
 }
 
-/// The best static configurations that keep the floor, measured again, best first. `first` is the screening pass: its short
-/// windows are noisy, so a configuration is dropped there only when it misses the floor clearly.
+/// The best static configuration that keeps the floor, or nothing if none does. `first` is the screening pass: its short windows
+/// are noisy, so a configuration is dropped there only when it misses the floor clearly. The winner of the second pass is
+/// measured a third time for its value: the best of several noisy windows is mostly the luckiest one.
 pub fn refine(
     rig: &Rig,
     progress: &Progress,
@@ -118,16 +119,18 @@ pub fn refine(
     weights: [u32; 3],
     first: &[Tried],
     (best, length): (usize, Duration),
-) -> Result<Vec<Tried>> {
+) -> Result<Option<Tried>> {
+    let by_objective = |a: &&Tried, b: &&Tried| {
+        solo.objective(weights, &a.window).total_cmp(&solo.objective(weights, &b.window))
+    };
     let mut candidates: Vec<&Tried> =
         first.iter().filter(|t| solo.floor(weights, &t.window) >= 0.9).collect();
-    candidates
-        .sort_by(|a, b| solo.objective(weights, &b.window).total_cmp(&solo.objective(weights, &a.window)));
+    candidates.sort_by(|a, b| by_objective(b, a));
     let settings: Vec<Setting> = candidates.iter().take(best).map(|t| t.setting.clone()).collect();
-    let mut again = screen(rig, progress, &settings, length, None)?;
-    again.retain(|t| solo.floor(weights, &t.window) >= 1.0);
-    again.sort_by(|a, b| solo.objective(weights, &b.window).total_cmp(&solo.objective(weights, &a.window)));
-    Ok(again)
+    let again = screen(rig, progress, &settings, length, None)?;
+    let kept = again.iter().filter(|t| solo.floor(weights, &t.window) >= 1.0);
+    let Some(winner) = kept.max_by(by_objective) else { return Ok(None) };
+    Ok(screen(rig, progress, std::slice::from_ref(&winner.setting), length, None)?.pop())
 }
 
 /// What came of a run under Trimtab.
@@ -141,18 +144,27 @@ pub struct Tuned {
     pub first_kept: Option<Duration>,
 }
 
-/// Longest wait for decisions before measuring what there is.
-const TUNING: Duration = Duration::from_secs(60);
-/// No trial for so long: it has settled.
-const QUIET: Duration = Duration::from_secs(6);
+/// How long the daemon may take before what it has reached is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// Longest wait for decisions.
+    pub tuning: Duration,
+    /// A decision kept and no trial for so long: it has settled.
+    pub quiet: Duration,
+}
 
 /// Starts the daemon in mode enforce with an empty memory, waits until it has settled, measures, restores, stops it.
-pub fn under_trimtab(rig: &Rig, progress: &Progress, round: usize, length: Duration) -> Result<Tuned> {
+pub fn under_trimtab(
+    rig: &Rig,
+    progress: &Progress,
+    round: usize,
+    (patience, length): (Patience, Duration),
+) -> Result<Tuned> {
     progress.step(format!("round {round}: Trimtab looks, tries and keeps"));
     let state = rig.host().dir().join(format!("trimtab-state-{round}"));
     let start = Instant::now();
     let trimtab = Trimtab::start(rig.host(), &Start { state_dir: Some(state), ..Start::mode("enforce") })?;
-    let first_kept = settle(&trimtab, start)?;
+    let first_kept = settle(&trimtab, start, patience)?;
     progress.step(format!("round {round}: under Trimtab"));
     let window = rig.measure(length)?;
     let decisions = trimtab.decisions()?;
@@ -162,11 +174,11 @@ pub fn under_trimtab(rig: &Rig, progress: &Progress, round: usize, length: Durat
     Ok(Tuned { window, decisions, first_kept })
 }
 
-/// Waits until a decision has been kept and no trial has run for a while, or [`TUNING`] is over.
-fn settle(trimtab: &Trimtab, start: Instant) -> Result<Option<Duration>> {
+/// Waits until a decision has been kept and no trial has run for a while, or patience is over.
+fn settle(trimtab: &Trimtab, start: Instant, patience: Patience) -> Result<Option<Duration>> {
     let mut first_kept = None;
     let mut quiet_since = Instant::now();
-    while start.elapsed() < TUNING {
+    while start.elapsed() < patience.tuning {
         std::thread::sleep(Duration::from_millis(500));
         let decisions = trimtab.decisions()?;
         if decisions.iter().any(|d| d.verdict == "pending") {
@@ -175,7 +187,7 @@ fn settle(trimtab: &Trimtab, start: Instant) -> Result<Option<Duration>> {
         if first_kept.is_none() && decisions.iter().any(|d| d.verdict == "kept") {
             first_kept = Some(start.elapsed());
         }
-        if first_kept.is_some() && quiet_since.elapsed() >= QUIET {
+        if first_kept.is_some() && quiet_since.elapsed() >= patience.quiet {
             break;
         }
     }

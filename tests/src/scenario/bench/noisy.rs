@@ -3,7 +3,7 @@
 
 use super::{Bench, Bound, Row};
 use crate::scenario::Result;
-use crate::scenario::arms::{SETTLE, Solo, Tuned, refine, screen, under_trimtab};
+use crate::scenario::arms::{Patience, SETTLE, Solo, Tuned, refine, screen, under_trimtab};
 use crate::scenario::objective::{median, spearman};
 use crate::scenario::rig::{EQUAL, NOISY, WEIGHTED, Window};
 use crate::scenario::setting::Setting;
@@ -11,6 +11,8 @@ use crate::trimtab::{Start, Trimtab};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 3;
+/// Small gains take several trials of up to a minute each; a host runs for weeks.
+const PATIENCE: Patience = Patience { tuning: Duration::from_secs(150), quiet: Duration::from_secs(45) };
 const WINDOW: Duration = Duration::from_secs(12);
 const ALONE: Duration = Duration::from_secs(6);
 const SCREENING: Duration = Duration::from_secs(4);
@@ -21,7 +23,7 @@ fn rounds(bench: &Bench) -> Result<Vec<(Window, Tuned)>> {
         .map(|round| {
             bench.progress.step(format!("round {round}: untouched"));
             let untouched = bench.rig.measure(WINDOW)?;
-            let tuned = under_trimtab(bench.rig, bench.progress, round, WINDOW)?;
+            let tuned = under_trimtab(bench.rig, bench.progress, round, (PATIENCE, WINDOW))?;
             bench.progress.step(format!("round {round}: untouched again"));
             let after = bench.rig.measure(WINDOW)?;
             // On both sides of the tuned window: drift of the machine cancels to first order.

@@ -3,7 +3,7 @@
 
 use super::per_rank::{self, BINS, Noise, bin, current_cpu};
 use crate::error::Result;
-use crate::kernel::{Check, Facts, Family, Kernel, Lap, Metric, Param, Reading, Spec, Variant};
+use crate::kernel::{Check, Facts, Family, Kernel, Lap, Param, Reading, Spec, Variant};
 use crate::result::Row;
 use crate::setup::{Setup, Size};
 use crate::svg::Chart;
@@ -33,13 +33,7 @@ impl Kernel for Detour {
         source: "selfish-detour benchmark (netgauge)",
         variants: &[Variant::Mpi],
         min_ranks: 1,
-        metrics: &[
-            Metric::cost("noise_worst", "%"),
-            Metric::cost("noise", "%"),
-            Metric::cost("longest", "us"),
-            Metric::cost("interruptions", "1/s"),
-            Metric::cost("histogram", "count"),
-        ],
+        metrics: per_rank::METRICS,
         params: &[Param { name: "seconds", help: "time on each rank (default 5, quick 0.5)" }],
     };
 

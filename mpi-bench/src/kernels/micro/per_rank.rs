@@ -1,10 +1,19 @@
 //! Shared by the noise kernels: a few numbers and a histogram from every rank, gathered so that rank 0 can report them all.
 
-use crate::kernel::{Lap, Reading};
+use crate::kernel::{Lap, Metric, Reading};
 use crate::result::Row;
 use crate::svg::{Bar, Chart, Plot};
 use crate::team::Team;
 use mpi::traits::CommunicatorCollectives;
+
+/// What [`readings`] gives.
+pub(super) const METRICS: &[Metric] = &[
+    Metric::cost("noise_worst", "%"),
+    Metric::cost("noise", "%"),
+    Metric::cost("longest", "us"),
+    Metric::cost("interruptions", "1/s"),
+    Metric::cost("histogram", "count"),
+];
 
 /// Bins of a histogram of durations: bin b counts those of 2^b to 2^(b+1) tenths of a microsecond, the last all longer ones.
 pub(super) const BINS: usize = 24;

@@ -3,7 +3,7 @@
 
 use super::per_rank::{self, BINS, Noise, bin, current_cpu};
 use crate::error::Result;
-use crate::kernel::{Check, Facts, Family, Kernel, Lap, Metric, Param, Reading, Spec, Variant};
+use crate::kernel::{Check, Facts, Family, Kernel, Lap, Param, Reading, Spec, Variant};
 use crate::result::Row;
 use crate::setup::{Setup, Size};
 use crate::svg::Chart;
@@ -68,13 +68,7 @@ impl Kernel for FixedQuantum {
         source: "fixed-work-quantum benchmark, ASCI Q study",
         variants: &[Variant::Mpi],
         min_ranks: 1,
-        metrics: &[
-            Metric::cost("noise_worst", "%"),
-            Metric::cost("noise", "%"),
-            Metric::cost("longest", "us"),
-            Metric::cost("interruptions", "1/s"),
-            Metric::cost("histogram", "count"),
-        ],
+        metrics: per_rank::METRICS,
         params: &[Param {
             name: "quanta",
             help: "quanta on each rank (default 20000 of 200 us, quick 2000)",

@@ -2,12 +2,14 @@
 //! No measuring here. Everything that goes wrong is said once, by rank 0.
 
 mod args;
+mod ior;
+mod iozone;
 mod launch;
 mod suites;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
 
 use crate::error::{Exit, Result};
 use crate::{compare, print, registry};
@@ -17,7 +19,8 @@ use args::{Cli, Command};
 #[must_use]
 pub fn main() -> ExitCode {
     let speaks = launch::rank_from_environment() == 0;
-    let cli = match Cli::try_parse() {
+    let parsed = ior::expand_directives(std::env::args_os()).and_then(Cli::try_parse_from);
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Clap's own texts for --help and --version also come as errors, with exit code 0.
@@ -50,6 +53,8 @@ fn dispatch(cli: Cli, speaks: bool) -> Result<Exit> {
         Command::Suite { suite, input, output, options } => {
             launch::run(&suites::of(suite, input, output), &options)
         }
+        Command::Ior(args) => ior::run(&args),
+        Command::Iozone(args) => iozone::run(&args),
         Command::Compare { files, baseline, svg } => {
             let comparison = compare::compare(&compare::read(&files)?, baseline.as_deref())?;
             if speaks {

@@ -5,6 +5,8 @@
 //! Buffers are slices of [`Equivalence`] types, counts are checked to fit MPI's `int`. MPI's default error handler (abort
 //! the job) stays in force for communication, so return codes of communication carry nothing and are not looked at.
 
+mod file;
+
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -17,6 +19,8 @@ use mpi::raw::AsRaw;
 use mpi::topology::SimpleCommunicator;
 
 use crate::memory::Plain;
+
+pub use file::{MpiFile, View};
 
 unsafe extern "C" {
     fn trimtab_mpi_in_place() -> *mut c_void;

@@ -104,9 +104,30 @@ pub fn significant(value: f64) -> String {
     format!("{value:.*}", usize::try_from(decimals).unwrap_or(0))
 }
 
+/// Bytes in the largest binary unit that leaves at least 1: `1 MiB`, `1.5 GiB`.
+#[must_use]
+pub fn grouped_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value >= 1024.0 {
+            (value, unit) = (value / 1024.0, next);
+        }
+    }
+    let decimals = usize::from(value.fract() != 0.0) * 2;
+    format!("{value:.decimals$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::significant;
+    use super::{grouped_bytes, significant};
+
+    #[test]
+    fn bytes_with_their_unit() {
+        for (bytes, text) in [(100, "100 bytes"), (1 << 20, "1 MiB"), (3 << 29, "1.50 GiB")] {
+            assert_eq!(grouped_bytes(bytes), text);
+        }
+    }
 
     #[test]
     fn five_digits() {

@@ -133,6 +133,14 @@ impl Team {
         all[0]
     }
 
+    /// Largest counter over the ranks, on every rank.
+    #[must_use]
+    pub fn max_u64(&self, value: u64) -> u64 {
+        let mut all = [value];
+        mpi_raw::all_reduce_in_place(&self.comm, &mut all, SystemOperation::max());
+        all[0]
+    }
+
     fn reduce(&self, value: f64, op: SystemOperation) -> f64 {
         let mut all = [value];
         mpi_raw::all_reduce_in_place(&self.comm, &mut all, op);

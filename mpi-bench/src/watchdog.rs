@@ -152,6 +152,12 @@ impl TempPath {
         Self(path)
     }
 
+    /// Lets the file or directory stay.
+    pub fn keep(self) {
+        lock(&shared().files).retain(|p| *p != self.0);
+        std::mem::forget(self);
+    }
+
     /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {

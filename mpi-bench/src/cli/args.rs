@@ -51,6 +51,10 @@ pub(super) enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Parallel I/O with IOR's options, table and JSON summary
+    Ior(super::ior::IorArgs),
+    /// iozone's tests with iozone's options and tables
+    Iozone(super::iozone::IozoneArgs),
     /// Compare result files: ratio, confidence interval and verdict per metric, and bars
     Compare {
         /// Results written by --json
@@ -184,7 +188,7 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         .ok_or("expected 0 < PERCENT < 100".to_owned())
 }
 
-fn parse_timeout(text: &str) -> Result<Timeout, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Timeout, String> {
     match (text, text.parse::<f64>()) {
         ("none", _) => Ok(Timeout(None)),
         (_, Ok(s)) if s > 0.0 && s < 1e9 => Ok(Timeout(Some(Duration::from_secs_f64(s)))),

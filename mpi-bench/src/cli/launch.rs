@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use mpi::Threading;
 use serde_json::{Value, json};
@@ -26,20 +27,29 @@ pub(super) fn rank_from_environment() -> i32 {
         .unwrap_or(0)
 }
 
-/// Runs a selection and says on rank 0 what went wrong, before any rank ends: launchers stop the others then.
+/// Runs a selection.
 ///
 /// # Errors
 /// Only those from before MPI is up, for the caller to print.
 pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
+    with_mpi(options.timeout.0, |world| run_on(world, selection, options))
+}
+
+/// Starts the watchdog and MPI, runs `body` on all ranks and says on rank 0 what went wrong, before any rank ends: launchers
+/// stop the others then.
+///
+/// # Errors
+/// Only those from before MPI is up, for the caller to print.
+pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Result<Exit>) -> Result<Exit> {
     watchdog::start(rank_from_environment())?;
-    watchdog::phase("the start of MPI", options.timeout.0);
+    watchdog::phase("the start of MPI", timeout);
     // The level of the originals' MPI_Init: above it Open MPI locks, which is a third of the latency of a small message. The
     // watchdog's threads never call MPI.
     let Some((_universe, _)) = mpi::initialize_with_threading(Threading::Single) else {
         return Err(Error::Environment("MPI did not start".to_owned()));
     };
     let world = Team::new(mpi::topology::SimpleCommunicator::world());
-    let exit = match run_on(&world, selection, options) {
+    let exit = match body(&world) {
         Ok(exit) => exit,
         Err(error) => {
             if world.is_root() {
@@ -48,13 +58,13 @@ pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
             error.exit()
         }
     };
-    watchdog::finished(exit, options.timeout.0);
+    watchdog::finished(exit, timeout);
     world.barrier();
     Ok(exit)
 }
 
 /// The run proper. Errors are the same on every rank.
-fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
+pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
     world.agree(check_paths(world, options))?;
     let items = items(selection, options, world)?;
     let finished = driver::run(

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::launch::{PROGRAM, is_mpich, mpirun, run, run_json, text};
+use crate::launch::{PROGRAM, is_mpich, kill_one_rank, mpirun, run, run_json, text};
 
 const SMALL: [&str; 4] = ["--size", "64k", "--timeout", "60"];
 
@@ -121,21 +121,4 @@ fn a_signal_and_a_killed_rank_end_the_job() {
     let begin = Instant::now();
     assert!(!child.wait().expect("ends").success());
     assert!(begin.elapsed() < Duration::from_secs(20));
-}
-
-/// Kills one process of the program under `launcher`, with SIGKILL.
-fn kill_one_rank(launcher: u32) {
-    let mut pending = vec![launcher];
-    while let Some(pid) = pending.pop() {
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        if exe == std::path::Path::new(PROGRAM) {
-            let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
-            assert!(killed.success());
-            return;
-        }
-        let children =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        pending.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
-    }
-    panic!("no rank found under {launcher}");
 }

@@ -44,3 +44,20 @@ pub(crate) fn run_json(ranks: u32, args: &[&str], dir: &Path, code: i32) -> Valu
 pub(crate) fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
+
+/// Kills one process of the program under `launcher`, with SIGKILL.
+pub(crate) fn kill_one_rank(launcher: u32) {
+    let mut pending = vec![launcher];
+    while let Some(pid) = pending.pop() {
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        if exe == Path::new(PROGRAM) {
+            let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
+            assert!(killed.success());
+            return;
+        }
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        pending.extend(children.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+    }
+    panic!("no rank found under {launcher}");
+}

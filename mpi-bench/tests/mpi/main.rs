@@ -3,6 +3,7 @@
 mod corruption;
 mod driver;
 mod hpcc;
+mod io;
 mod launch;
 mod npb;
 mod npb_cfd;

@@ -8,6 +8,7 @@ mod launch;
 mod suites;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -24,20 +25,33 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Clap's own texts for --help and --version also come as errors, with exit code 0.
-            if speaks {
-                let _ = error.print();
+            if !error.use_stderr() {
+                if speaks {
+                    let _ = error.print();
+                }
+                return code(Exit::Verified);
             }
-            return if error.use_stderr() { code(Exit::Usage) } else { code(Exit::Verified) };
+            // In one piece: launchers mix words of their own into what comes in several.
+            let text = error.render().to_string();
+            speak_first(speaks, || eprint!("{text}"));
+            return code(Exit::Usage);
         }
     };
     match dispatch(cli, speaks) {
         Ok(exit) => code(exit),
         Err(error) => {
-            if speaks {
-                eprintln!("trimtab-bench: {error}");
-            }
+            speak_first(speaks, || eprintln!("trimtab-bench: {error}"));
             code(error.exit())
         }
+    }
+}
+
+/// Rank 0 speaks; the others leave it the time to: launchers end the job when the first rank fails.
+fn speak_first(speaks: bool, words: impl FnOnce()) {
+    if speaks {
+        words();
+    } else {
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 

@@ -181,14 +181,13 @@ impl Session<'_> {
         self.team.agree(removed)?;
         let writers = if test.file_per_process { self.ranks() } else { 1 };
         let mut made: Vec<TempPath> = (0..writers).map(|writer| TempPath::new(self.file(writer))).collect();
-        if let (true, Some(dir)) = (test.unique_dir, own.parent())
-            && !dir.exists()
-        {
-            made.push(TempPath::new(dir.to_path_buf()));
-            self.team.agree(std::fs::create_dir_all(dir).map_err(Error::io("make directory", dir)))?;
-        } else {
-            self.team.agree(Ok(()))?;
-        }
+        let dirs = (0..writers).filter_map(|writer| Some(self.file(writer).parent()?.to_path_buf()));
+        made.extend(dirs.filter(|dir| test.unique_dir && !dir.exists()).map(TempPath::new));
+        // Everybody has looked which directories are new before the first is made.
+        self.team.barrier();
+        let dir = own.parent().filter(|_| test.unique_dir);
+        let created = dir.map(|dir| std::fs::create_dir_all(dir).map_err(Error::io("make directory", dir)));
+        self.team.agree(created.transpose())?;
         Ok(made)
     }
 

@@ -2,8 +2,8 @@
 //! shared pieces beside them. Sizes, official values, tolerances and operation counts are those of NPB 3.4.
 //!
 //! EP, CG, IS, MG and FT run on any number of ranks, where the originals (EP apart) ask for a power of two: rows, keys and
-//! planes are dealt out as evenly as they go. BT, SP and LU cut their cube in two directions. Timed is what the original times, and no more: generation of the problem and
-//! the iteration that touches all memory stay outside.
+//! planes are dealt out as evenly as they go. BT, SP and LU cut their cube in two directions. Timed is what the original
+//! times, and no more: generation of the problem and the iteration that touches all memory stay outside.
 
 mod bt;
 mod cfd;

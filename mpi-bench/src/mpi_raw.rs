@@ -302,7 +302,8 @@ impl<T: Plain + Equivalence> Window<T> {
     /// `len` zeroes on every rank; `None` if MPI gives no memory. Every rank passes the same `len`.
     #[must_use]
     pub fn allocate(comm: &SimpleCommunicator, len: usize) -> Option<Self> {
-        let bytes = ffi::MPI_Aint::try_from(len.checked_mul(size_of::<T>())?).ok()?;
+        // At least a page: MPICH 4.0 mixes up the ranks' parts of shared windows of a few bytes.
+        let bytes = ffi::MPI_Aint::try_from(len.checked_mul(size_of::<T>())?.max(4096)).ok()?;
         let unit = count(size_of::<T>());
         let mut start: *mut T = std::ptr::null_mut();
         // SAFETY: the constants are the library's own; start and window are places for the answers. MPI aligns the memory

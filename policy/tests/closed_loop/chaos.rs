@@ -167,7 +167,9 @@ proptest! {
 
 /// Accidents that chaos found once, shrunk.
 mod found {
-    use super::Event::{Admin, Cpus, Crash, PauseControl, Refuse, Revert, Run, SetLoad, Start};
+    use super::Event::{
+        Admin, Cpus, Crash, Hang, PauseControl, Refuse, Restore, Revert, Run, SetLoad, Start, Stop,
+    };
     use super::*;
 
     fn holds(events: &[Event]) {
@@ -231,22 +233,30 @@ mod found {
     }
 
     #[test]
+    fn an_override_that_is_seen_late_is_one_all_the_same() {
+        holds(&[Stop(0), Hang(2, true), Admin(2, 0), Restore(None), Stop(0)]);
+    }
+
+    #[test]
     fn a_guest_that_starves_has_a_floor() {
-        let burner = |who, weight, excluded, no_pins| Start {
+        let burner = |who, vcpus, weight, excluded, no_pins| Start {
             who,
             load: Load::Burner,
-            vcpus: 1,
+            vcpus,
             weight,
             excluded,
             no_pins,
         };
         holds(&[
-            burner(0, 1024, true, false),
-            burner(2, 2048, false, true),
+            burner(0, 1, 1024, true, false),
+            burner(2, 1, 2048, false, true),
             Event::Mode(Mode::Advise),
             Run(15),
-            burner(1, 1024, true, false),
-            Run(30),
+            burner(1, 2, 1024, true, false),
+            Event::Pause(1, true),
+            Run(1),
+            SetLoad(3, Load::Writer),
+            Run(40),
         ]);
     }
 }

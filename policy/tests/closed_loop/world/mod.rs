@@ -113,7 +113,9 @@ impl World {
         let now = MonoNs(self.host.now_ns);
         if let Command::Restore(guest) = &command {
             let guest = *guest;
-            self.lint.admins.retain(|(g, _)| guest.is_some_and(|only| *g != only));
+            // What has not been seen yet is not handed back either.
+            let seen = |g: GuestId, k: Knob| self.lint.overrides.contains_key(&(g, k.family()));
+            self.lint.admins.retain(|(g, k)| guest.is_some_and(|only| *g != only) || !seen(*g, *k));
         }
         let (effects, answer) = self.engine.command(now, UnixMs(0), command).unwrap();
         self.queue.extend(effects);

@@ -51,6 +51,8 @@ pub enum Question {
         guest: Option<GuestId>,
         /// At most so many.
         limit: u32,
+        /// What to answer if the journal cannot: those of them that the loop has at hand.
+        at_hand: Vec<Decision>,
         /// Answer.
         reply: Reply<Vec<Decision>>,
     },
@@ -81,22 +83,30 @@ impl ControlLoop {
             }
             Request::Pause(reply) => self.command(now, wall, Command::Pause, reply, &mut work),
             Request::Resume(reply) => self.command(now, wall, Command::Resume, reply, &mut work),
-            Request::Revert(id, reply) => match self.decisions.iter().find(|d| d.id == id) {
-                Some(decision) => {
-                    let command = Command::Revert(Box::new((**decision).clone()));
-                    self.undo(now, wall, command, reply, &mut work);
-                }
+            Request::Revert(id, reply) => match self.at_hand(id) {
+                Some(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
                 None => work.push(Work::AskJournal(Question::ToRevert(id, reply))),
             },
             Request::Restore(guest, reply) => self.undo(now, wall, Command::Restore(guest), reply, &mut work),
             Request::Decisions { guest, limit, reply } => {
-                work.push(Work::AskJournal(Question::Decisions { guest, limit, reply }));
+                let wanted = self.decisions.iter().filter(|d| guest.is_none_or(|guest| d.guest == guest));
+                let at_hand = wanted.take(limit as usize).map(|d| Decision::clone(d)).collect();
+                work.push(Work::AskJournal(Question::Decisions { guest, limit, at_hand, reply }));
             }
-            Request::Decision(id, reply) => work.push(Work::AskJournal(Question::Decision(id, reply))),
+            // The asker may have given up.
+            Request::Decision(id, reply) => match self.at_hand(id) {
+                Some(decision) => drop(reply.send(Ok(decision))),
+                None => work.push(Work::AskJournal(Question::Decision(id, reply))),
+            },
             Request::Reload(reply) => work.push(Work::Reload(reply)),
         }
         self.publish(wall);
         work
+    }
+
+    /// One of the newest decisions: no journal is needed for them.
+    fn at_hand(&self, id: DecisionId) -> Option<Decision> {
+        self.decisions.iter().find(|d| d.id == id).map(|d| Decision::clone(d))
     }
 
     /// A new configuration that was read and found good.

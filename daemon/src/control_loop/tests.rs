@@ -4,8 +4,9 @@ use super::*;
 use crate::handle::{Request, RequestError};
 use crate::sensors::SensorsConfig;
 use tokio::sync::oneshot;
-use trimtab_policy::decision::{Change, Mode, Outcome};
+use trimtab_policy::decision::{Change, Mode, Outcome, Verdict};
 use trimtab_policy::engine::Start;
+use trimtab_policy::knob::Family;
 use trimtab_policy::sample::GuestState;
 
 const A: GuestId = GuestId([1; 16]);
@@ -191,4 +192,37 @@ fn requests_are_answered() {
     let (reply, _answer) = oneshot::channel();
     let work = rig.control.on_request(MonoNs(1), UnixMs(1), Request::Revert(7, reply));
     assert!(has(&work, |w| matches!(w, Work::AskJournal(Question::ToRevert(7, _)))));
+}
+
+#[test]
+fn the_newest_decisions_need_no_journal() {
+    let mut rig = Rig::new();
+    let decision = |id| Decision {
+        id,
+        time: UnixMs(1),
+        guest: A,
+        guest_name: "a".to_owned(),
+        knob: Family::Placement,
+        changes: Vec::new(),
+        why: String::new(),
+        profile: String::new(),
+        recipe: String::new(),
+        expected: 0.1,
+        before: None,
+        after: None,
+        verdict: Verdict::Kept,
+        outcome: String::new(),
+        closed: None,
+    };
+    rig.control.decisions = vec![Arc::new(decision(2)), Arc::new(decision(1))];
+    let (reply, mut answer) = oneshot::channel();
+    rig.control.on_request(MonoNs(1), UnixMs(1), Request::Decision(2, reply));
+    assert_eq!(answer.try_recv().unwrap().unwrap().id, 2);
+    let (reply, _answer) = oneshot::channel();
+    let request = Request::Decisions { guest: None, limit: 1, reply };
+    let work = rig.control.on_request(MonoNs(1), UnixMs(1), request);
+    let Some(Work::AskJournal(Question::Decisions { at_hand, .. })) = work.first() else {
+        panic!("{work:?}")
+    };
+    assert_eq!(at_hand.iter().map(|d| d.id).collect::<Vec<_>>(), [2]);
 }

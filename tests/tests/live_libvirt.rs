@@ -128,7 +128,9 @@ fn live_knobs_are_turned_undone_and_given_up_to_the_admin() {
         for (knob, from, to, thread) in steps.clone() {
             let there = change(a, knob, from.clone(), to.clone());
             assert_eq!(actuator.apply(&there).await, Outcome::Done, "{knob}");
-            assert_eq!(actuator.apply(&there).await, Outcome::AlreadySo, "{knob}");
+            // Of an iothread only the effect can be read, so it is written again.
+            let again = if let Knob::IothreadAffinity(_) = knob { Outcome::Done } else { Outcome::AlreadySo };
+            assert_eq!(actuator.apply(&there).await, again, "{knob}");
             assert_eq!(libvirt.knobs(id(a)).await.unwrap()[&knob], to);
             if let Some(thread) = thread {
                 assert_eq!(allowed(a, thread), to.to_string(), "{thread}");

@@ -1,10 +1,107 @@
-//! A damaged journal: moved aside at the start, the loss is said, and every knob can still be put back.
+//! The journal on a full disk and damaged, at the start and under the running daemon: control goes on, the loss is said,
+//! and every knob can still be put back.
 
-use crate::stage::{Ask, quick};
+use crate::stage::{Ask, Stage, endless_trial, quick};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
-use trimtab_tests::trimtab::Start;
+use std::path::{Path, PathBuf};
+use trimtab_tests::trimtab::{Start, Trimtab};
+
+/// A disk of this size, seen by the host alone; gone with the value.
+struct SmallDisk<'a> {
+    stage: &'a Stage,
+    at: PathBuf,
+}
+
+impl<'a> SmallDisk<'a> {
+    fn mount(stage: &'a Stage) -> Self {
+        let at = stage.state_dir();
+        std::fs::create_dir_all(&at).unwrap();
+        let disk = Self { stage, at };
+        disk.run(&["mount", "-t", "tmpfs", "-o", "size=6m", "small", &disk.path("")]);
+        disk
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.at.join(name).display().to_string()
+    }
+
+    fn run(&self, command: &[&str]) {
+        self.stage.host.exec(command).unwrap();
+    }
+
+    /// To the last byte.
+    fn fill(&self) {
+        let to = format!("cat /dev/zero > '{}' 2> /dev/null; sync; true", self.path("other-data"));
+        self.run(&["sh", "-c", &to]);
+    }
+
+    fn make_room(&self) {
+        self.run(&["rm", &self.path("other-data")]);
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        // Lazily: a failed test may have left a daemon on it.
+        let _ = self.stage.host.exec(&["umount", "-l", &self.path("")]);
+    }
+}
+
+/// A decision that is in force or on trial, younger than `after`.
+fn acts(trimtab: &Trimtab, after: u64) -> u64 {
+    trimtab.decision("a decision", |d| d.id > after && matches!(d.verdict.as_str(), "pending" | "kept")).id
+}
+
+#[test]
+fn live_a_full_disk_stops_nobody() {
+    let stage = stage!();
+    let (pulse, untouched) = (stage.pulse(), stage.knobs());
+    let disk = SmallDisk::mount(&stage);
+    let trimtab = stage.daemon(quick("enforce"));
+    let first = acts(&trimtab, 0);
+    trimtab.until("a journal in order", |status| status.store == "ok");
+
+    disk.fill();
+    let full = trimtab.until("word of the full disk", |status| status.store.starts_with("not writing"));
+    assert!(
+        full.store.contains("disk full") && full.store.contains("originals are safe in /run/trimtab"),
+        "{full:?}"
+    );
+    // Control goes on: decisions are made, told, and can be undone.
+    let blind = acts(&trimtab, trimtab.decisions().unwrap()[0].id.max(first));
+    trimtab.quiet();
+    trimtab.restore().unwrap();
+    assert_eq!(stage.knobs(), untouched);
+
+    disk.make_room();
+    let healed = trimtab.until("the journal written again", |status| status.store.starts_with("ok"));
+    assert!(healed.store.contains("disk full"), "{healed:?}");
+    trimtab.stop().unwrap();
+    let trimtab = stage.daemon(quick("observe"));
+    trimtab.until("a journal in order", |status| status.store == "ok");
+    let late = trimtab.decisions().unwrap();
+    assert!(late.iter().any(|decision| decision.id == blind && decision.verdict != "pending"), "{late:#?}");
+    trimtab.stop().unwrap();
+
+    // Full from the start: nothing of it can be written, and still knobs are turned only with their originals safe.
+    disk.fill();
+    let mut trimtab = stage.daemon(quick("enforce"));
+    let newest = acts(&trimtab, late[0].id);
+    let said = trimtab.until("word of the full disk", |status| status.store.starts_with("not writing"));
+    assert!(said.store.contains("originals are safe in"), "{said:?}");
+    trimtab.decision("a kept decision", |d| d.id >= newest && d.verdict == "kept");
+    trimtab.process_mut().kill().unwrap();
+    assert_ne!(stage.knobs(), untouched);
+    // The disk knows nothing of it; the next start does.
+    let trimtab = stage.daemon(quick("observe"));
+    trimtab.until("three guests", |status| status.guests == 3);
+    trimtab.ticks(2);
+    trimtab.restore().unwrap();
+    assert_eq!(stage.knobs(), untouched);
+    trimtab.stop().unwrap();
+    pulse.beats();
+}
 
 /// Overwrites everything from here to the end with nonsense, in place.
 fn damage(journal: &Path, from: u64) {
@@ -19,6 +116,38 @@ fn moved_aside(state: &Path) -> Vec<String> {
     let names =
         std::fs::read_dir(state).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("journal.db.corrupt-") && !name.ends_with("-wal")).collect()
+}
+
+#[test]
+fn live_a_journal_damaged_under_the_daemon_stops_nobody() {
+    let stage = stage!();
+    let (pulse, untouched) = (stage.pulse(), stage.knobs());
+    let trimtab = stage.daemon(endless_trial());
+    let open = trimtab.open_trial();
+    assert_ne!(stage.knobs(), untouched);
+    let journal = stage.state_dir().join("journal.db");
+    damage(&journal, 0);
+    // The log beside the file would mend the pages that are still in it.
+    File::options().write(true).open(journal.with_extension("db-wal")).unwrap().set_len(0).unwrap();
+    // Control goes on, and what was turned is still known, whether or not SQLite needs a damaged page: it keeps a MiB of
+    // them in memory.
+    trimtab.ticks(8);
+    let held =
+        |trimtab: &Trimtab| -> usize { trimtab.shown().iter().map(|guest| guest.originals.len()).sum() };
+    assert!(held(&trimtab) > 0);
+    trimtab.ctl(&["revert", &open.id.to_string()]).unwrap();
+    trimtab.ctl(&["pause"]).unwrap();
+    trimtab.until("no trial", |_| held(&trimtab) == 0);
+    assert_eq!(stage.knobs(), untouched);
+    trimtab.stop().unwrap();
+    // Moved aside when the damage was met, which is at the latest at the next start.
+    let trimtab = stage.daemon(quick("observe"));
+    trimtab.says(0, &["moved to", "a new one begun"]);
+    assert!(!moved_aside(&stage.state_dir()).is_empty());
+    trimtab.ticks(4);
+    assert!(trimtab.status().unwrap().store.starts_with("ok"));
+    trimtab.stop().unwrap();
+    pulse.beats();
 }
 
 #[test]

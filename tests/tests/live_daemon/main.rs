@@ -9,6 +9,7 @@ mod stage;
 mod admin;
 mod clock;
 mod config;
+mod cpus;
 mod guests;
 mod journal;
 mod outages;

@@ -150,6 +150,12 @@ impl Ledger {
         }
     }
 
+    /// Whether the last read-back showed the value before our last change: it crossed that change, or the admin took it back.
+    /// The next one tells.
+    pub(crate) fn is_doubted(&self, guest: GuestId, knob: Knob) -> bool {
+        self.held.get(&(guest, knob)).is_some_and(|h| h.doubts > 0)
+    }
+
     /// What to store of a knob whose fate is decided: one that is back at its original is let go.
     pub(crate) fn settle(&mut self, guest: GuestId, knob: Knob) -> Option<Effect> {
         let held = self.held.get(&(guest, knob))?;
@@ -298,6 +304,7 @@ mod tests {
     fn the_previous_value_needs_to_be_seen_twice() {
         let mut l = held();
         assert!(l.read_back(G, &values(1024), MonoNs(3), &CpuSet::first(2), None).is_empty());
+        assert!(l.is_doubted(G, K));
         assert_eq!(l.read_back(G, &values(1024), MonoNs(4), &CpuSet::first(2), None).len(), 1);
     }
 

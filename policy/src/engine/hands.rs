@@ -174,7 +174,10 @@ impl Engine {
         }
         while self.hands.under_way.is_none() {
             let can_go = |j: &Job| {
-                j.not_before <= self.now
+                // A knob that the admin may have taken back just now waits for the read-back that tells.
+                let clear = !(j.back && self.ledger.is_doubted(j.change.guest, j.change.knob));
+                clear
+                    && j.not_before <= self.now
                     && self.guests.get(&j.change.guest).is_some_and(super::Known::is_reachable)
             };
             let Some(index) = self.hands.waiting.iter().position(can_go) else { break };

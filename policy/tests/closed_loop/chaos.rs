@@ -1,10 +1,14 @@
 //! Random worlds: guests come, go, restart, hang, migrate; loads and weights change; the admin turns knobs and gives
 //! commands; changes are refused; the daemon is killed; CPUs vanish. Whatever happens, the linter finds nothing, and in the
 //! end `restore` brings every knob back.
+//!
+//! The same worlds every time, so that a check fails for what was changed and not by chance. Others, and more, by hand:
+//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=400 cargo test -p trimtab-policy --test closed_loop chaos::nothing`.
 
 use super::world::World;
 use super::world::host::{Load, guest_id};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::sync::Arc;
 use trimtab_policy::decision::Mode;
 use trimtab_policy::engine::Command;
@@ -154,7 +158,12 @@ fn live_through(events: Vec<Event>, seed: u64, domain: PriorityDomain) -> Result
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        rng_seed: RngSeed::Fixed(2026),
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn nothing_that_happens_breaks_a_rule(
         events in proptest::collection::vec(event(), 5..40),
@@ -168,7 +177,7 @@ proptest! {
 /// Accidents that chaos found once, shrunk.
 mod found {
     use super::Event::{
-        Admin, Cpus, Crash, Hang, PauseControl, Refuse, Restore, Revert, Run, SetLoad, Start, Stop,
+        Admin, Cpus, Crash, DieAfter, Hang, PauseControl, Refuse, Restore, Revert, Run, SetLoad, Start, Stop,
     };
     use super::*;
 
@@ -235,6 +244,23 @@ mod found {
     #[test]
     fn an_override_that_is_seen_late_is_one_all_the_same() {
         holds(&[Stop(0), Hang(2, true), Admin(2, 0), Restore(None), Stop(0)]);
+    }
+
+    #[test]
+    fn an_admin_who_undoes_a_trial_himself_is_not_undone() {
+        let start =
+            |who, load, vcpus, weight, excluded| Start { who, load, vcpus, weight, excluded, no_pins: false };
+        let events = [
+            Run(13),
+            start(3, Load::Burner, 3, 256, true),
+            start(2, Load::Writer, 1, 256, false),
+            DieAfter(1),
+            Run(18),
+            start(4, Load::Writer, 1, 1024, true),
+            Admin(1, 1),
+            Run(1),
+        ];
+        live_through(events.to_vec(), 1, PriorityDomain::Nice).unwrap();
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn contradictions_between_fragments_are_named_where_they_are() {
     // Against a default, the fragment that is there is the one to look at.
     let late = errors(&[(1, "trimtab.toml", "[policy.trial]\nbefore_ms = 100000\n")]);
     assert!(
-        late[0].starts_with("etc/trimtab.toml:2:1: policy.trial.before_max_ms: 12000 is less than"),
+        late[0].starts_with("etc/trimtab.toml:2:1: policy.trial.before_max_ms: 24000 is less than"),
         "{late:?}"
     );
     assert_eq!(

@@ -428,7 +428,7 @@ fn long_runs(dir: &Path) -> [Vec<String>; 3] {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     [
         words(&format!("ior -F -u -b 64m -t 4k -Y -o {file}")),
-        words(&format!("ior -a MPIIO -b 64m -t 4k -i 500 -o {file}")),
+        words(&format!("ior -a MPIIO -b 64m -t 64 -i 50 -o {file}")),
         words(&format!("run iozone --param file=64m --param record=4k --param sync=yes --dir {at}")),
     ]
 }

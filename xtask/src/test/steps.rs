@@ -117,7 +117,8 @@ fn with_mpi(steps: &mut Vec<Step>, args: &Args) {
         }
         let mut test = cargo(&["test", "--locked", "-p", MPI, "--no-fail-fast"]);
         library.apply(&mut test);
-        test.arg("--").args(&args.filter);
+        // One job at a time: ranks spin while they wait, and on fewer cores than ranks each message then costs a time slice.
+        test.args(["--", "--test-threads=1"]).args(&args.filter);
         steps.push(tests(&name, test));
     }
 }

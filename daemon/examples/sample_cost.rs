@@ -96,7 +96,7 @@ fn measure(args: &Args, pids: &Path) -> anyhow::Result<Vec<Row>> {
         ..Start::default()
     });
     let sensors = Sensors::new(SensorsConfig { perf: !args.no_perf, ..SensorsConfig::default() })?;
-    let around = Surroundings { pid_dir: pids.to_owned(), journal_every_ticks: 5 };
+    let around = Surroundings { pid_dir: pids.to_owned(), journal_every_ticks: 5, questions: 2 };
     let (sender, view) = watch::channel(Arc::new(View::default()));
     let control = ControlLoop::new(engine, sensors, around, Vec::new(), String::new(), sender);
     let mut world =

@@ -70,6 +70,7 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
         pid_dir: places.qemu_pids,
         journal_every_ticks: (u64::from(config.store.sample_every_s) * 1000 / config.sensors.interval_ms)
             .max(1),
+        questions: (config.libvirt.calls as usize).saturating_sub(1).max(1),
     };
     let control = ControlLoop::new(engine, sensors, around, newest, config.to_toml(), view);
     let auth = AuthConfig::for_bus(&bus, &config.dbus.group);

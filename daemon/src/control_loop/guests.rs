@@ -54,8 +54,10 @@ pub struct Tracked {
     pub knobs: BTreeMap<Knob, KnobValue>,
     /// Questions that are out.
     pub asked: BTreeSet<Ask>,
-    /// Questions to ask at the next tick.
+    /// Questions to ask as soon as there is room.
     pub wanted: BTreeSet<Ask>,
+    /// Questions to ask again at the next tick, because this one was not answered in time.
+    pub again: BTreeSet<Ask>,
 }
 
 impl Tracked {
@@ -71,7 +73,7 @@ impl Tracked {
             Ok(_) => self.unresponsive = false,
             Err(LibvirtError::Timeout { .. } | LibvirtError::BackedOff { .. }) => {
                 self.unresponsive = true;
-                self.wanted.insert(ask);
+                self.again.insert(ask);
             }
             // Asked again by the resync that follows a reconnect or a lifecycle event.
             Err(LibvirtError::Gone(_) | LibvirtError::Away(_)) => {}
@@ -97,11 +99,12 @@ impl Tracked {
         }
     }
 
-    /// A tick falls, the host is read after this: what was read back until now is due.
+    /// A tick falls, the host is read after this: what was read back until now is due, and so is what was not answered.
     pub fn tick(&mut self) {
         if let Some(knobs) = self.fresh_knobs.take() {
             self.due_knobs = Some(knobs);
         }
+        self.wanted.append(&mut self.again);
     }
 
     /// A knob was turned: what was read back before that would look like somebody else's hand.

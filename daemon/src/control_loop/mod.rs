@@ -74,6 +74,9 @@ pub struct Surroundings {
     pub pid_dir: PathBuf,
     /// Samples go into the journal at every so many ticks.
     pub journal_every_ticks: u64,
+    /// Questions about single guests that may be out at once: fewer than libvirt's call slots, so that the statistics of
+    /// all guests find one free.
+    pub questions: usize,
 }
 
 /// See the module.
@@ -260,7 +263,7 @@ impl ControlLoop {
                 Err(error) => tracing::debug!(%error, "knobs not read back"),
             }
         }
-        Vec::new()
+        self.asked_on()
     }
 
     /// Metadata of one guest. A guest with unreadable metadata is left alone until it can be read: its wishes are unknown.
@@ -272,7 +275,7 @@ impl ControlLoop {
                 Err(error) => tracing::warn!(%error, guest = guest.name, "metadata not read"),
             }
         }
-        Vec::new()
+        self.asked_on()
     }
 
     /// Whether one guest has an active job.
@@ -283,7 +286,7 @@ impl ControlLoop {
                 guest.job_active = *active;
             }
         }
-        Vec::new()
+        self.asked_on()
     }
 
     /// Something happened in libvirt.
@@ -349,13 +352,24 @@ impl ControlLoop {
         self.ask_wanted(work);
     }
 
+    /// An answer made room for the next question.
+    fn asked_on(&mut self) -> Vec<Work> {
+        let mut work = Vec::new();
+        self.ask_wanted(&mut work);
+        work
+    }
+
+    /// Asks what is wanted, as far as there is room: whoever waits for a call slot would seem not to answer.
     fn ask_wanted(&mut self, work: &mut Vec<Work>) {
+        let mut room =
+            self.around.questions.saturating_sub(self.guests.values().map(|guest| guest.asked.len()).sum());
         for (&id, guest) in &mut self.guests {
             for ask in std::mem::take(&mut guest.wanted) {
-                if guest.asked.insert(ask) {
+                if room > 0 && guest.asked.insert(ask) {
+                    room -= 1;
                     work.push(Work::AskGuest(id, guest.name.clone(), ask));
                 } else {
-                    // Out already, but what it will say may be older than what made us ask again.
+                    // No room, or out already; but what that will say may be older than what made us ask again.
                     guest.wanted.insert(ask);
                 }
             }

@@ -21,7 +21,7 @@ impl Rig {
     fn new() -> Self {
         let (sender, view) = watch::channel(Arc::new(View::default()));
         let sensors = Sensors::new(SensorsConfig { perf: false, ..SensorsConfig::default() }).unwrap();
-        let around = Surroundings { pid_dir: "/nonexistent".into(), journal_every_ticks: 2 };
+        let around = Surroundings { pid_dir: "/nonexistent".into(), journal_every_ticks: 2, questions: 3 };
         let engine = Engine::new(Start { next_decision: 1, ..Start::default() });
         let control = ControlLoop::new(engine, sensors, around, Vec::new(), "# policy".to_owned(), sender);
         Self { control, view, now: 0 }
@@ -192,6 +192,35 @@ fn requests_are_answered() {
     let (reply, _answer) = oneshot::channel();
     let work = rig.control.on_request(MonoNs(1), UnixMs(1), Request::Revert(7, reply));
     assert!(has(&work, |w| matches!(w, Work::AskJournal(Question::ToRevert(7, _)))));
+}
+
+#[test]
+fn a_crowd_is_asked_one_after_the_other() {
+    let mut rig = Rig::new();
+    rig.control.on_libvirt(LibvirtEvent::Connected);
+    let crowd = (0..50).map(|n| GuestRef { id: GuestId([n; 16]), name: format!("g{n}") }).collect();
+    let mut out: Vec<(GuestId, Ask)> = Vec::new();
+    let mut asked = 0;
+    let mut work = rig.control.on_guests(Ok(crowd));
+    loop {
+        out.extend(work.into_iter().filter_map(|w| match w {
+            Work::AskGuest(id, _, ask) => Some((id, ask)),
+            _ => None,
+        }));
+        assert!(out.len() <= 3, "{out:?}");
+        let Some((id, ask)) = out.pop() else { break };
+        asked += 1;
+        work = match ask {
+            Ask::Knobs => rig.control.on_knobs(id, Ok(BTreeMap::new())),
+            Ask::Metadata => rig.control.on_metadata(id, Ok(None)),
+            // Not answered: asked again at the next tick, and not before.
+            Ask::Job => {
+                rig.control.on_job(id, &Err(LibvirtError::BackedOff { whom: "g".to_owned(), retry_in_ms: 1 }))
+            }
+        };
+    }
+    assert_eq!(asked, 150);
+    assert!(has(&rig.tick(), |w| matches!(w, Work::AskGuest(_, _, Ask::Job))));
 }
 
 #[test]

@@ -461,12 +461,17 @@ fn a_time_out_leaves_no_file() {
 
 #[test]
 fn a_killed_rank_ends_the_job_and_leaves_no_file() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    for args in long_runs(dir.path()) {
+    for args in long_runs(Path::new("DIR")) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = dir.path().display().to_string();
+        let args: Vec<String> = args.iter().map(|arg| arg.replace("DIR", &at)).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut child = long_run(dir.path(), &args);
         crate::launch::kill_one_rank(child.id());
         assert!(!child.wait().expect("ends").success(), "{args:?}");
-        waits_until_empty(dir.path(), &format!("{args:?} (MPICH: {})", is_mpich()));
+        // Hydra ends the other ranks with SIGKILL too, so nobody is left who could remove anything.
+        if !is_mpich() {
+            waits_until_empty(dir.path(), &format!("{args:?}"));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The admin's own change wins, whenever it comes, and is said.
 
-use crate::stage::{Ask, Stage, endless_trial, quick};
+use crate::stage::{Ask, SOON, Stage, endless_trial, quick};
+use trimtab_tests::testbed::wait_for;
 use trimtab_tests::trimtab::{Decision, Trimtab};
 
 /// A knob that the daemon holds at a value of its own: guest, and the virsh command that sets it to something else.
@@ -71,14 +72,23 @@ impl Held {
 fn live_the_admins_change_wins_over_a_kept_one() {
     let stage = stage!();
     let pulse = stage.pulse();
-    let trimtab = stage.daemon(quick("enforce"));
+    let mut trimtab = stage.daemon(quick("enforce"));
     trimtab.decision("a kept decision", |decision| decision.verdict == "kept");
     trimtab.ctl(&["pause"]).unwrap();
     let (knob, from) = (held(&trimtab), trimtab.log().len());
     let value = knob.is_set(&stage);
     knob.wins(&stage, &trimtab, &value, from);
+    // Also in the eyes of the next daemon.
+    trimtab.process_mut().kill().unwrap();
+    let trimtab = stage.daemon(quick("enforce"));
+    trimtab.until("three guests", |status| status.guests == 3);
+    wait_for("word of it after a restart", SOON, || {
+        let left_alone = trimtab.shown_one(&knob.guest).left_alone.unwrap_or_default();
+        let said = left_alone.contains(knob.family) && left_alone.contains("by somebody else");
+        if said { Ok(()) } else { Err(left_alone) }
+    })
+    .unwrap();
     // Trimtab goes on elsewhere, restores what is its own, and does not touch what is the admin's.
-    trimtab.ctl(&["resume"]).unwrap();
     trimtab.ticks(8);
     trimtab.restore().unwrap();
     assert_eq!(stage.host.virsh(&[&knob.get]).unwrap(), value);

@@ -13,6 +13,13 @@ pub(crate) fn is_mpich() -> bool {
     env!("TRIMTAB_MPIRUN").contains("mpich")
 }
 
+/// Whether so many ranks come to an end in reasonable time here. MPICH's spin without yielding while they wait, so with more than
+/// two on a core each message costs several time slices; Open MPI's yield. `driver` runs eight of either in any case.
+pub(crate) fn bearable(ranks: u32) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    !is_mpich() || ranks as usize <= 2 * cores
+}
+
 /// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
 pub(crate) fn mpirun(ranks: u32) -> Command {
     let mut command = Command::new(env!("TRIMTAB_MPIRUN"));

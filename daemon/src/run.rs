@@ -99,6 +99,7 @@ pub async fn run<H: Hypervisor>(mut control: ControlLoop, mut parts: Parts<H>) -
     let clock = Clock { origin: Instant::now() };
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut signals = Signals::new()?;
+    control.begin(Clock::wall(), parts.store.health().to_string());
     let first = tokio::time::Instant::now() + parts.interval.mul_f64(FIRST_TICK);
     let mut ticks = tokio::time::interval_at(first, parts.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -131,6 +131,12 @@ impl ControlLoop {
         }
     }
 
+    /// Shows what is known before the first tick: mode, policy, journal.
+    pub fn begin(&mut self, wall: UnixMs, store_health: String) {
+        self.store_health = store_health;
+        self.publish(wall);
+    }
+
     /// A tick falls: read the host, ask for the rest.
     pub fn on_tick(&mut self, at: MonoNs, wall: UnixMs, store_health: String) -> Vec<Work> {
         let mut work = Vec::new();

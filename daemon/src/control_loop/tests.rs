@@ -54,6 +54,15 @@ fn alive(work: &[Work]) -> bool {
 }
 
 #[test]
+fn what_is_known_is_shown_before_the_first_tick() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.view.borrow().policy_toml, "");
+    rig.control.begin(UnixMs(1), "ok".to_owned());
+    let view = rig.view.borrow().clone();
+    assert_eq!((view.policy_toml.as_str(), view.store.as_str(), view.ticks), ("# policy", "ok", 0));
+}
+
+#[test]
 fn without_libvirt_the_loop_is_alive_and_says_why() {
     let mut rig = Rig::new();
     let work = rig.tick();

@@ -69,7 +69,8 @@ fn live_a_full_disk_stops_nobody() {
         full.store.contains("disk full") && full.store.contains("originals are safe in /run/trimtab"),
         "{full:?}"
     );
-    // Control goes on: decisions are made, told, and can be undone.
+    // Control goes on: decisions are made, told, and can be undone. With everything put back there is something to do again.
+    trimtab.restore().unwrap();
     let blind = acts(&trimtab, trimtab.decisions().unwrap()[0].id.max(first));
     trimtab.quiet();
     trimtab.restore().unwrap();

@@ -64,7 +64,7 @@ pub struct TrialConfig {
     /// falls after some 11 s, so two failures and a success fit into 30 s.
     pub after_ms: u64,
     /// Length at the last look of an undecided trial. 2000..=600000. Default 30000: a gain of a tenth under a noise of a tenth
-    /// is found three times in four (docs/algorithms/trial.md).
+    /// is found seven times in ten, with 24 s before (docs/algorithms/trial.md).
     pub after_max_ms: u64,
     /// One-sided confidence at each look. 60..=99.9. Default 98: with five looks some 5 % of changes that bring nothing are
     /// kept (docs/algorithms/trial.md).

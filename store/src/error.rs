@@ -90,8 +90,18 @@ impl Fault {
         /// SQLITE_IOERR_DATA and SQLITE_IOERR_CORRUPTFS: the medium says that the content is wrong.
         /// SQLITE_IOERR_SHORT_READ: the file was cut; reading on would fail for ever, and in silence.
         const WRONG_CONTENT: [i32; 3] = [10 | (32 << 8), 10 | (33 << 8), 10 | (2 << 8)];
-        let rusqlite::Error::SqliteFailure(cause, _) = error else { return Self::Row };
+        let cause = match error {
+            rusqlite::Error::SqliteFailure(cause, _) => cause,
+            // Our own statements, on columns of our own making: no text where there was one, no such column.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::SqlInputError { .. }
+            | rusqlite::Error::Utf8Error(..) => return Self::Damaged,
+            _ => return Self::Row,
+        };
         match cause.code {
+            _ if cause.extended_code == rusqlite::ffi::SQLITE_ERROR => Self::Damaged,
             ErrorCode::DiskFull => Self::Full,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged,
             _ if WRONG_CONTENT.contains(&cause.extended_code) => Self::Damaged,

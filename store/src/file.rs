@@ -3,7 +3,7 @@
 //! The lock is on the state directory itself, so that it can be taken even when no file can be created (full disk).
 
 use crate::error::{Fault, StoreError};
-use crate::read::{self, Reader};
+use crate::read::{self, Reader, Together};
 use crate::rows::{DecisionRow, LessonRow, OriginalRow, OverrideRow};
 use crate::schema;
 use rusqlite::config::DbConfig;
@@ -178,6 +178,9 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
         conn = check(conn, &file, version)?;
     }
     schema::migrate(&mut conn, version).map_err(fail("bring its schema up to date"))?;
+    if let Some(column) = schema::missing(&conn).map_err(fail("read its schema"))? {
+        return Err(StoreError::Damaged { file, what: format!("there is no column {column}") });
+    }
     limits(&conn, max_bytes).map_err(fail("set its limits"))?;
     Ok(conn)
 }
@@ -193,20 +196,15 @@ fn check(conn: Connection, file: &Path, version: i64) -> Result<Connection, Stor
     if version == 0 {
         return Ok(conn); // a first start that was cut short
     }
-    // A table whose name is damaged is none to SQLite: its rows would be gone without a word.
-    if let Some(missing) =
-        schema::TABLES.iter().find(|table| !conn.table_exists(None, **table).unwrap_or(false))
-    {
-        return Err(StoreError::Damaged {
-            file: file.to_owned(),
-            what: format!("there is no table {missing}"),
-        });
-    }
     // What a start acts upon must also be right inside its texts, which SQLite does not check.
     let reader = Reader { conn, file: file.to_owned(), waiting: BTreeMap::new() };
     reader.originals()?;
     reader.pending()?;
-    Ok(reader.conn)
+    match Together::Pending.damage(&reader.conn) {
+        Ok(None) => Ok(reader.conn),
+        Ok(Some(what)) => Err(StoreError::Damaged { file: file.to_owned(), what }),
+        Err(source) => Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),
+    }
 }
 
 /// Pages that the database proper may have.

@@ -1,6 +1,7 @@
 //! One transaction: a batch of rows into the file.
 
 use crate::pending::Pending;
+use crate::read::Together;
 use crate::rows::SampleRow;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -14,9 +15,9 @@ pub(crate) fn batch(conn: &mut Connection, batch: &Pending) -> rusqlite::Result<
         && batch.notes.is_empty());
     conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    meta(&tx, batch)?;
     decisions(&tx, batch)?;
     originals(&tx, batch)?;
+    meta(&tx, batch)?;
     overrides(&tx, batch)?;
     lessons_and_notes(&tx, batch)?;
     samples(&tx, batch.samples.iter())?;
@@ -24,8 +25,14 @@ pub(crate) fn batch(conn: &mut Connection, batch: &Pending) -> rusqlite::Result<
 }
 
 fn meta(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?;
     for (key, value) in &batch.meta {
-        tx.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", params![key, value])?;
+        put.execute(params![key, value])?;
+    }
+    let changed =
+        [(Together::Originals, batch.originals.is_empty()), (Together::Pending, batch.decisions.is_empty())];
+    for (rows, _) in changed.into_iter().filter(|(_, same)| !same) {
+        put.execute(params![rows.key(), rows.sum(tx)?])?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Queries. What is still waiting in memory counts as written: a decision can be explained before the disk has it.
 
 use crate::error::StoreError;
-use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, SampleRow};
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, SampleRow, checksum};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -135,7 +135,10 @@ impl Reader {
     /// # Errors
     /// `Sqlite`, or `Damaged` if one does not match its checksum.
     pub fn originals(&self) -> Result<Vec<OriginalRow>, StoreError> {
-        let (good, damaged) = originals_that_read(&self.conn).map_err(self.fail("read originals"))?;
+        let (good, mut damaged) = originals_that_read(&self.conn).map_err(self.fail("read originals"))?;
+        if damaged.is_none() {
+            damaged = Together::Originals.damage(&self.conn).map_err(self.fail("read originals"))?;
+        }
         match damaged {
             None => Ok(good),
             Some(what) => Err(StoreError::Damaged { file: self.file.clone(), what }),
@@ -210,8 +213,49 @@ pub(crate) fn last_decision(conn: &Connection) -> rusqlite::Result<u64> {
 
 /// Number of the last run that could write, 0 if there was none.
 pub(crate) fn last_run(conn: &Connection) -> rusqlite::Result<i64> {
-    let sql = "SELECT value FROM meta WHERE key = 'run'";
-    Ok(conn.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(0))
+    Ok(meta(conn, "run")?.unwrap_or(0))
+}
+
+fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+    conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+/// Rows that a start acts upon, all together: one that vanished whole has no checksum of its own to be missed by. Each has
+/// the key of its sum in `meta`, what it is called, and the query for the sums of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Together {
+    Originals,
+    Pending,
+}
+
+impl Together {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Originals => "originals_sum",
+            Self::Pending => "pending_sum",
+        }
+    }
+
+    /// As the rows are.
+    pub(crate) fn sum(self, conn: &Connection) -> rusqlite::Result<i64> {
+        let sql = match self {
+            Self::Originals => "SELECT sum FROM originals ORDER BY guest, knob",
+            Self::Pending => "SELECT sum FROM decisions WHERE verdict = 'pending' ORDER BY id",
+        };
+        let sums = rows(conn, sql, [], |row| Ok(row.get::<_, i64>(0)?.to_string()))?;
+        Ok(checksum(sums.iter().map(String::as_str)))
+    }
+
+    /// What is wrong with them, if they are not what was written last. A journal from before these sums has none to differ.
+    pub(crate) fn damage(self, conn: &Connection) -> rusqlite::Result<Option<String>> {
+        let (written, found) = (meta(conn, self.key())?, self.sum(conn)?);
+        let what = match self {
+            Self::Originals => "originals",
+            Self::Pending => "pending decisions",
+        };
+        let differ = written.is_some_and(|written| written != found);
+        Ok(differ.then(|| format!("{what} were lost: together they do not match their checksum")))
+    }
 }
 
 pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
@@ -246,7 +290,7 @@ pub(crate) fn overrides(conn: &Connection) -> rusqlite::Result<Vec<OverrideRow>>
 /// The originals that match their checksum, and which one does not, if any.
 pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<OriginalRow>, Option<String>)> {
     let sql = "SELECT guest, knob, guest_name, pid, value, ours, sum FROM originals ORDER BY guest, knob";
-    let found = rows(conn, sql, [], |row| {
+    let original = |row: &Row<'_>| -> rusqlite::Result<Result<OriginalRow, String>> {
         let original = OriginalRow {
             guest: row.get(0)?,
             knob: row.get(1)?,
@@ -255,11 +299,20 @@ pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<Or
             value: row.get(4)?,
             ours: row.get(5)?,
         };
-        Ok((row.get::<_, i64>(6)? == original.checksum(), original))
-    })?;
-    let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|(fits, _)| *fits);
-    let what = bad
-        .first()
-        .map(|(_, row)| format!("original of {} {} does not match its checksum", row.guest, row.knob));
-    Ok((good.into_iter().map(|(_, row)| row).collect(), what))
+        if row.get::<_, i64>(6)? == original.checksum() {
+            return Ok(Ok(original));
+        }
+        Ok(Err(format!("original of {} {} does not match its checksum", original.guest, original.knob)))
+    };
+    // One that is no text any more must not take the others with it.
+    let any =
+        |row: &Row<'_>| Ok(original(row).unwrap_or_else(|error| Err(format!("an original is not readable: {error}"))));
+    let (mut good, mut damage) = (Vec::new(), None);
+    for found in rows(conn, sql, [], any)? {
+        match found {
+            Ok(row) => good.push(row),
+            Err(what) => damage = damage.or(Some(what)),
+        }
+    }
+    Ok((good, damage))
 }

@@ -2,16 +2,13 @@
 //! been released is never edited, only followed by another.
 
 use rusqlite::Connection;
+use std::collections::BTreeSet;
 
 /// `PRAGMA application_id` of our files: "Trim".
 pub(crate) const APPLICATION_ID: i64 = 0x5472_696d;
 
 /// Newest `PRAGMA user_version` known here.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
-
-/// What every journal has that was ever begun.
-pub(crate) const TABLES: [&str; 7] =
-    ["meta", "decisions", "originals", "lessons", "notes", "guests", "samples"];
 
 const STEPS: [&str; 2] = ["
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -57,6 +54,22 @@ pub(crate) fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> 
         tx.commit()?;
     }
     Ok(())
+}
+
+/// The first column that a file brought to [`VERSION`] should have and has not: to SQLite a damaged name is another one, and
+/// the rows under it would be gone without a word.
+pub(crate) fn missing(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut sound = Connection::open_in_memory()?;
+    migrate(&mut sound, 0)?;
+    let found = columns(conn)?;
+    Ok(columns(&sound)?.into_iter().find(|column| !found.contains(column)))
+}
+
+/// `table.column` of all tables and views.
+fn columns(conn: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let sql = "SELECT m.name || '.' || c.name FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS c \
+               WHERE m.type IN ('table', 'view')";
+    conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
 #[cfg(test)]

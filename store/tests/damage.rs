@@ -132,6 +132,42 @@ fn a_table_that_lost_its_name_is_missed() {
 }
 
 #[test]
+fn rows_that_vanished_whole_are_missed() {
+    for lost in ["originals WHERE guest LIKE '00000007-%'", "originals", "decisions WHERE verdict = 'pending'"] {
+        let dir = tempdir();
+        filled(dir.path());
+        let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+        assert!(file.execute(&format!("DELETE FROM {lost}"), []).unwrap() > 0, "{lost}");
+        drop(file);
+        let loaded = replaced(dir.path());
+        assert!(loaded.said[0].contains("were lost"), "{:?}", loaded.said);
+    }
+}
+
+#[test]
+fn an_original_that_is_no_text_any_more_costs_only_itself() {
+    let dir = tempdir();
+    filled(dir.path());
+    let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+    let sql = "UPDATE originals SET value = CAST(x'b0b1' AS TEXT) WHERE guest LIKE '00000007-%'";
+    assert_eq!(file.execute(sql, []).unwrap(), 1);
+    drop(file);
+    assert_eq!(replaced(dir.path()).originals.len(), 49);
+}
+
+#[test]
+fn a_column_that_lost_its_name_is_missed() {
+    for (table, column) in [("originals", "value"), ("decisions", "changes"), ("overrides", "why"), ("samples", "speed_permille")] {
+        let dir = tempdir();
+        filled(dir.path());
+        let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+        file.execute_batch(&format!("ALTER TABLE {table} RENAME COLUMN {column} TO valve")).unwrap();
+        drop(file);
+        replaced(dir.path());
+    }
+}
+
+#[test]
 fn an_empty_file_is_a_new_journal() {
     let dir = tempdir();
     fs::write(journal(dir.path()), "").unwrap();

@@ -96,8 +96,13 @@ fn live_guests_come_go_and_are_renamed() {
     };
     let new = stage.host.guest(&spec).unwrap();
     trimtab.until("a fourth guest", |status| status.guests == 4);
-    let shown = trimtab.shown_one("guest-4");
-    assert_eq!((shown.uuid.as_str(), shown.state.as_str()), (new.uuid(), "running"));
+    // libvirt tells of it before its CPUs run.
+    wait_for("it runs", SOON, || {
+        let shown = trimtab.shown_one("guest-4");
+        let runs = shown.uuid == new.uuid() && shown.state == "running";
+        if runs { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .unwrap();
 
     stage.host.virsh(&["destroy guest-4"]).unwrap();
     trimtab.until("three guests again", |status| status.guests == 3);

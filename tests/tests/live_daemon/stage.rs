@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use trimtab_tests::testbed::wait_for;
@@ -53,14 +54,32 @@ pub(crate) fn enter(place: &'static str) -> Option<Stage> {
     // A test that failed in its turn has left the guests as they are; they are set right below.
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let host = TESTBED.get_or_init(|| Testbed::new(Options::plain(1)).unwrap()).host(0);
+    evict_strangers(host);
     let guests = cast().map(|spec| present(host, &spec));
     guests.iter().for_each(|guest| guest.booted().unwrap());
+    if MISPLACED.swap(false, Ordering::Relaxed) {
+        guests[2].load(&guests[2].spec().load).unwrap();
+    }
     reset(host);
     // Every daemon writes to the end of it; what matters to a test is what its own ones say.
     let _ = std::fs::remove_file(host.dir().join("log/trimtabd.out"));
     let [writer, burner1, burner2] = guests;
     let name = place.rsplit("::").nth(1).unwrap();
     Some(Stage { host, writer, burners: [burner1, burner2], name, _turn: turn })
+}
+
+/// Whether the test before has changed the load.
+static MISPLACED: AtomicBool = AtomicBool::new(false);
+
+/// Guests of a test that failed: the next one counts three.
+fn evict_strangers(host: &Host) {
+    for name in host.virsh(&["list --all --name"]).unwrap().lines().filter(|name| !name.is_empty()) {
+        if cast().iter().all(|spec| spec.name != name) {
+            // It may be defined, or run, or both.
+            let _ = host.virsh(&[&format!("destroy '{name}'")]);
+            let _ = host.virsh(&[&format!("undefine '{name}'")]);
+        }
+    }
 }
 
 /// The running guest of this name, started if it does not run.
@@ -134,6 +153,18 @@ pub(crate) struct ShownOriginal {
 }
 
 impl Stage {
+    /// Makes a mistake that no noise can hide: one burner's two vCPUs share a CPU, and another CPU has little to do. For
+    /// tests that need a decision which is kept, whatever else the machine is doing.
+    pub(crate) fn misplace(&self) {
+        MISPLACED.store(true, Ordering::Relaxed);
+        self.burners[1].load("idle").unwrap();
+        let all = self.host.exec(&["cat", "/sys/devices/system/cpu/online"]).unwrap();
+        let first = all.trim().split(['-', ',']).next().unwrap();
+        let name = self.burners[0].name();
+        let pin = |vcpu: u32| format!("vcpupin {name} {vcpu} {first} --live");
+        self.host.virsh(&[&pin(0), &pin(1)]).unwrap();
+    }
+
     /// All three, the writer first.
     pub(crate) fn guests(&self) -> [&Guest; 3] {
         [&self.writer, &self.burners[0], &self.burners[1]]
@@ -206,6 +237,11 @@ fn threads(pid: i32) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What a guest is doing, after [`Stage::misplace`] too.
+fn load_of(guest: &Guest) -> &str {
+    if MISPLACED.load(Ordering::Relaxed) && guest.name() == "burner2" { "idle" } else { &guest.spec().load }
+}
+
 /// Guests that live: the same processes as at the beginning, whose loads go on.
 pub(crate) struct Pulse(Vec<(Guest, i32)>);
 
@@ -229,7 +265,7 @@ impl Pulse {
         for ((guest, pid), (ticks, stats)) in self.0.iter().zip(before) {
             wait_for(&format!("progress of {}", guest.name()), SOON, || {
                 let now = guest.stats_of(*pid).map_err(|error| error.to_string())?;
-                let worked = match guest.spec().load.as_str() {
+                let worked = match load_of(guest) {
                     "io" => now.written > stats.written + (1 << 20),
                     "idle" => true,
                     _ => now.cpu_s > stats.cpu_s + 0.2,

@@ -29,8 +29,8 @@
 //! with `team.agree(result)?`: it gives every rank the same outcome. The driver does that around each phase.
 //!
 //! # Files
-//! Files go under `setup.scratch_dir()`; name them through `watchdog::TempPath`, which removes them on drop, time-out and
-//! signal.
+//! Files go under `setup.scratch_dir()`; name them through `janitor::TempPath`, which removes them on drop and
+//! however else the rank ends.
 
 use std::collections::BTreeMap;
 

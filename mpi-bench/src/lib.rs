@@ -11,6 +11,7 @@ pub mod driver;
 pub mod error;
 pub mod host;
 pub mod io;
+pub mod janitor;
 pub mod kernel;
 pub mod kernels;
 pub mod linalg;

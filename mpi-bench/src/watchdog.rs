@@ -1,9 +1,8 @@
-//! No rank hangs and no file stays: deadlines per phase, signals, panics, and the list of temporary files.
+//! No rank hangs: deadlines per phase, signals, panics. What files a rank leaves behind is the janitor's.
 //!
 //! Two sleeping threads: one waits for signals, one for the deadline of the current phase. Both end the process without
 //! MPI_Finalize (a hung rank could not take part in it); the launcher then ends the others, whose own watchdogs fire too.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,6 @@ struct Phase {
 struct Shared {
     phase: Mutex<Phase>,
     changed: Condvar,
-    files: Mutex<Vec<PathBuf>>,
     /// Set once everything is said: a signal after that (launchers send them when the first rank ends) is not news.
     finished: Mutex<Option<Exit>>,
 }
@@ -31,12 +29,11 @@ fn shared() -> &'static Shared {
     SHARED.get_or_init(|| Shared {
         phase: Mutex::new(Phase { what: "starting".to_owned(), deadline: None }),
         changed: Condvar::new(),
-        files: Mutex::new(Vec::new()),
         finished: Mutex::new(None),
     })
 }
 
-/// The list stays usable after a panic elsewhere: it is only ever appended to or drained.
+/// Usable after a panic elsewhere: what these guard is only ever replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -54,7 +51,6 @@ pub fn start(rank: i32) -> Result<()> {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         print(info);
-        remove_files();
         mpi_raw::abort_job(Exit::Environment as u8);
     }));
     Ok(())
@@ -112,9 +108,8 @@ fn wait_for_signal(rank: i32, set: &libc::sigset_t) {
     }
 }
 
-/// Removes the files, says why on rank 0, ends the process.
+/// Says why on rank 0, ends the process.
 fn end(rank: i32, why: &str) -> ! {
-    remove_files();
     if let Some(exit) = *lock(&shared().finished) {
         // SAFETY: as below.
         unsafe { libc::_exit(exit as i32) }
@@ -127,63 +122,4 @@ fn end(rank: i32, why: &str) -> ! {
     }
     // SAFETY: ends the process without destructors, which is the point: the main thread may be stuck inside MPI.
     unsafe { libc::_exit(Exit::Environment as i32) }
-}
-
-fn remove_files() {
-    for path in lock(&shared().files).drain(..) {
-        remove(&path);
-    }
-}
-
-fn remove(path: &Path) {
-    // Best effort on the way out: the path may not have been created yet, or be a directory.
-    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-}
-
-/// A file or directory that this run makes. Registered before it exists; removed on drop, time-out, signal and panic.
-#[derive(Debug)]
-pub struct TempPath(PathBuf);
-
-impl TempPath {
-    /// Registers `path`; creates nothing.
-    #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        lock(&shared().files).push(path.clone());
-        Self(path)
-    }
-
-    /// Lets the file or directory stay.
-    pub fn keep(self) {
-        lock(&shared().files).retain(|p| *p != self.0);
-        std::mem::forget(self);
-    }
-
-    /// The path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempPath {
-    fn drop(&mut self) {
-        remove(&self.0);
-        lock(&shared().files).retain(|p| *p != self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TempPath;
-
-    #[test]
-    fn a_temp_path_is_removed_on_drop_and_may_never_have_existed() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let file = dir.path().join("x");
-        let temp = TempPath::new(file.clone());
-        std::fs::write(&file, "x").expect("write");
-        drop(temp);
-        assert!(!file.exists());
-        drop(TempPath::new(file));
-    }
 }

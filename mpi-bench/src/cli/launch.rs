@@ -17,7 +17,7 @@ use crate::kernels::hpcc::report;
 use crate::result::{Document, Row};
 use crate::setup::Size;
 use crate::team::Team;
-use crate::{host, print, svg, watchdog};
+use crate::{host, janitor, print, svg, watchdog};
 
 /// This process's rank as the launcher's environment tells it before MPI is started; 0 without a launcher.
 pub(super) fn rank_from_environment() -> i32 {
@@ -41,6 +41,8 @@ pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
 /// # Errors
 /// Only those from before MPI is up, for the caller to print.
 pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Result<Exit>) -> Result<Exit> {
+    // While there is one thread.
+    janitor::start()?;
     watchdog::start(rank_from_environment())?;
     watchdog::phase("the start of MPI", timeout);
     // The level of the originals' MPI_Init: above it Open MPI locks, which is a third of the latency of a small message. The

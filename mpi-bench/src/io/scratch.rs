@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::janitor::TempPath;
 use crate::team::Team;
-use crate::watchdog::TempPath;
 
 /// A directory that goes away with this value, on time-out and on a signal.
 #[derive(Debug)]

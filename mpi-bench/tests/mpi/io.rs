@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::launch::{is_mpich, mpirun, run_json, text};
+use crate::launch::{mpirun, run_json, text};
 
 fn ior(ranks: u32, dir: &Path, args: &[&str]) -> Output {
     let mut command = mpirun(ranks);
@@ -469,9 +469,6 @@ fn a_killed_rank_ends_the_job_and_leaves_no_file() {
         let mut child = long_run(dir.path(), &args);
         crate::launch::kill_one_rank(child.id());
         assert!(!child.wait().expect("ends").success(), "{args:?}");
-        // Hydra ends the other ranks with SIGKILL too, so nobody is left who could remove anything.
-        if !is_mpich() {
-            waits_until_empty(dir.path(), &format!("{args:?}"));
-        }
+        waits_until_empty(dir.path(), &format!("{args:?}"));
     }
 }

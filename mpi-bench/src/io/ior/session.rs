@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::io::backend::Access;
 use crate::io::cache::{self, Cache};
 use crate::io::files;
+use crate::janitor::TempPath;
 use crate::team::Team;
-use crate::watchdog::{self, TempPath};
+use crate::watchdog;
 
 /// Everything beyond the test itself.
 #[derive(Debug, Clone)]

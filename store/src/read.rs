@@ -305,8 +305,9 @@ pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<Or
         Ok(Err(format!("original of {} {} does not match its checksum", original.guest, original.knob)))
     };
     // One that is no text any more must not take the others with it.
-    let any =
-        |row: &Row<'_>| Ok(original(row).unwrap_or_else(|error| Err(format!("an original is not readable: {error}"))));
+    let any = |row: &Row<'_>| {
+        Ok(original(row).unwrap_or_else(|error| Err(format!("an original is not readable: {error}"))))
+    };
     let (mut good, mut damage) = (Vec::new(), None);
     for found in rows(conn, sql, [], any)? {
         match found {

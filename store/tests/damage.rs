@@ -133,7 +133,9 @@ fn a_table_that_lost_its_name_is_missed() {
 
 #[test]
 fn rows_that_vanished_whole_are_missed() {
-    for lost in ["originals WHERE guest LIKE '00000007-%'", "originals", "decisions WHERE verdict = 'pending'"] {
+    for lost in
+        ["originals WHERE guest LIKE '00000007-%'", "originals", "decisions WHERE verdict = 'pending'"]
+    {
         let dir = tempdir();
         filled(dir.path());
         let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
@@ -157,7 +159,12 @@ fn an_original_that_is_no_text_any_more_costs_only_itself() {
 
 #[test]
 fn a_column_that_lost_its_name_is_missed() {
-    for (table, column) in [("originals", "value"), ("decisions", "changes"), ("overrides", "why"), ("samples", "speed_permille")] {
+    for (table, column) in [
+        ("originals", "value"),
+        ("decisions", "changes"),
+        ("overrides", "why"),
+        ("samples", "speed_permille"),
+    ] {
         let dir = tempdir();
         filled(dir.path());
         let file = rusqlite::Connection::open(journal(dir.path())).unwrap();

@@ -71,7 +71,7 @@ impl Held {
 #[test]
 fn live_the_admins_change_wins_over_a_kept_one() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let pulse = stage.pulse();
     let mut trimtab = stage.daemon(quick("enforce"));
     trimtab.decision("a kept decision", |decision| decision.verdict == "kept");

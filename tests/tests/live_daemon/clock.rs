@@ -75,7 +75,7 @@ fn numbers(trimtab: &Trimtab) -> Vec<u64> {
 #[test]
 fn live_the_wall_clock_jumps() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let clock = Clock::new(&stage);
     let trimtab = stage.daemon(clock.of(endless_trial()));

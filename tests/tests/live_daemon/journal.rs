@@ -57,7 +57,7 @@ fn acts(trimtab: &Trimtab, after: u64) -> u64 {
 #[test]
 fn live_a_full_disk_stops_nobody() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let disk = SmallDisk::mount(&stage);
     let trimtab = stage.daemon(quick("enforce"));
@@ -159,7 +159,7 @@ fn live_a_journal_damaged_under_the_daemon_stops_nobody() {
 #[test]
 fn live_a_damaged_journal_is_moved_aside_at_the_start() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let journal = stage.state_dir().join("journal.db");
     // The header, without which it is no database at all; and everything behind the first page.

@@ -45,7 +45,7 @@ fn kept(trimtab: &Trimtab, after: u64) -> Decision {
 #[test]
 fn live_observe_and_advise_change_nothing() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let trimtab = stage.daemon(quick("observe"));
     trimtab.until("three guests", |status| status.guests == 3);
@@ -76,7 +76,7 @@ fn live_observe_and_advise_change_nothing() {
 #[test]
 fn live_every_change_is_on_record_and_can_be_reverted() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let trimtab = stage.daemon(quick("observe"));
     trimtab.until("three guests", |status| status.guests == 3);
@@ -127,7 +127,7 @@ fn live_every_change_is_on_record_and_can_be_reverted() {
 #[test]
 fn live_restore_puts_everything_back_also_after_an_end() {
     let stage = stage!();
-    stage.misplace();
+    stage.crowd();
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let mut trimtab = stage.daemon(quick("enforce"));
     let mut newest = kept(&trimtab, 0).id;

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use trimtab_tests::testbed::wait_for;
@@ -57,9 +56,6 @@ pub(crate) fn enter(place: &'static str) -> Option<Stage> {
     evict_strangers(host);
     let guests = cast().map(|spec| present(host, &spec));
     guests.iter().for_each(|guest| guest.booted().unwrap());
-    if MISPLACED.swap(false, Ordering::Relaxed) {
-        guests[2].load(&guests[2].spec().load).unwrap();
-    }
     reset(host);
     // Every daemon writes to the end of it; what matters to a test is what its own ones say.
     let _ = std::fs::remove_file(host.dir().join("log/trimtabd.out"));
@@ -67,9 +63,6 @@ pub(crate) fn enter(place: &'static str) -> Option<Stage> {
     let name = place.rsplit("::").nth(1).unwrap();
     Some(Stage { host, writer, burners: [burner1, burner2], name, _turn: turn })
 }
-
-/// Whether the test before has changed the load.
-static MISPLACED: AtomicBool = AtomicBool::new(false);
 
 /// Guests of a test that failed: the next one counts three.
 fn evict_strangers(host: &Host) {
@@ -102,16 +95,21 @@ fn present(host: &Host, spec: &GuestSpec) -> Guest {
 /// Every knob as libvirt has it at the start of a guest.
 fn reset(host: &Host) {
     let all = host.exec(&["cat", "/sys/devices/system/cpu/online"]).unwrap();
-    let all = all.trim();
-    let mut commands = Vec::new();
-    for spec in cast() {
-        let name = &spec.name;
-        commands.extend((0..spec.vcpus).map(|n| format!("vcpupin {name} {n} {all} --live")));
-        commands.push(format!("emulatorpin {name} {all} --live"));
-        commands.push(format!("iothreadpin {name} 1 {all} --live"));
-        commands.push(format!("schedinfo {name} --live cpu_shares=1024"));
-    }
+    let mut commands = pins(all.trim());
+    commands.extend(cast().iter().map(|spec| format!("schedinfo {} --live cpu_shares=1024", spec.name)));
     host.virsh(&commands.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+}
+
+/// What pins every thread that can be pinned.
+fn pins(cpus: &str) -> Vec<String> {
+    let of_guest = |GuestSpec { name, vcpus, .. }: GuestSpec| {
+        let vcpus = (0..vcpus).map(move |n| format!("vcpupin {name} {n} {cpus} --live"));
+        vcpus.collect::<Vec<_>>()
+    };
+    let services = |GuestSpec { name, .. }: GuestSpec| {
+        [format!("emulatorpin {name} {cpus} --live"), format!("iothreadpin {name} 1 {cpus} --live")]
+    };
+    cast().into_iter().flat_map(of_guest).chain(cast().into_iter().flat_map(services)).collect()
 }
 
 /// Ticks twice a second, decides at once, and believes any gain that is more likely than not.
@@ -153,16 +151,12 @@ pub(crate) struct ShownOriginal {
 }
 
 impl Stage {
-    /// Makes a mistake that no noise can hide: one burner's two vCPUs share a CPU, and another CPU has little to do. For
-    /// tests that need a decision which is kept, whatever else the machine is doing.
-    pub(crate) fn misplace(&self) {
-        MISPLACED.store(true, Ordering::Relaxed);
-        self.burners[1].load("idle").unwrap();
+    /// All guests on the first CPU, as if the admin had pinned them there. For tests that need a decision which is kept: on one
+    /// CPU, more shares for the writer bring what the shares say, whatever the load balancer and the machine are doing.
+    pub(crate) fn crowd(&self) {
         let all = self.host.exec(&["cat", "/sys/devices/system/cpu/online"]).unwrap();
         let first = all.trim().split(['-', ',']).next().unwrap();
-        let name = self.burners[0].name();
-        let pin = |vcpu: u32| format!("vcpupin {name} {vcpu} {first} --live");
-        self.host.virsh(&[&pin(0), &pin(1)]).unwrap();
+        self.host.virsh(&pins(first).iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     }
 
     /// All three, the writer first.
@@ -237,11 +231,6 @@ fn threads(pid: i32) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a guest is doing, after [`Stage::misplace`] too.
-fn load_of(guest: &Guest) -> &str {
-    if MISPLACED.load(Ordering::Relaxed) && guest.name() == "burner2" { "idle" } else { &guest.spec().load }
-}
-
 /// Guests that live: the same processes as at the beginning, whose loads go on.
 pub(crate) struct Pulse(Vec<(Guest, i32)>);
 
@@ -265,7 +254,7 @@ impl Pulse {
         for ((guest, pid), (ticks, stats)) in self.0.iter().zip(before) {
             wait_for(&format!("progress of {}", guest.name()), SOON, || {
                 let now = guest.stats_of(*pid).map_err(|error| error.to_string())?;
-                let worked = match load_of(guest) {
+                let worked = match guest.spec().load.as_str() {
                     "io" => now.written > stats.written + (1 << 20),
                     "idle" => true,
                     _ => now.cpu_s > stats.cpu_s + 0.2,

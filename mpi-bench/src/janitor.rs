@@ -58,7 +58,9 @@ pub fn start() -> Result<()> {
 
 /// Nothing but `reader` stays open, no signal to the job arrives, no file system is kept busy.
 fn detach(reader: RawFd) {
-    let reader = u32::try_from(reader).unwrap_or(0);
+    // Not close_range: kernels before 5.9 have none, and with the writing end open the end would never be heard.
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open: Vec<RawFd> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     // SAFETY: plain system calls with integers and constant strings; every other descriptor is the rank's, unused from here on.
     unsafe {
         libc::setsid();
@@ -66,10 +68,9 @@ fn detach(reader: RawFd) {
             libc::signal(signal, libc::SIG_IGN);
         }
         libc::chdir(c"/".as_ptr());
-        if reader > 0 {
-            libc::syscall(libc::SYS_close_range, 0, reader - 1, 0);
+        for fd in open.into_iter().filter(|fd| *fd != reader) {
+            libc::close(fd);
         }
-        libc::syscall(libc::SYS_close_range, reader + 1, u32::MAX, 0);
     }
 }
 

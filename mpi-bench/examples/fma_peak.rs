@@ -1,0 +1,75 @@
+//! The most double-precision operations a second that this CPU can do: nothing but fused multiply-adds on registers, for half
+//! a second, best of ten. No DGEMM can be faster, so a bound above it cannot be met on this machine.
+//!
+//! `cargo run --release -p trimtab-bench --example fma_peak`. Prints GF/s of one core; x86-64 with FMA only. May not: touch memory
+//! inside the loop.
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256d, __m512d, _mm256_fmadd_pd, _mm256_set1_pd, _mm512_fmadd_pd, _mm512_set1_pd,
+    };
+    use std::hint::black_box;
+
+    /// Independent sums: two units of a latency of four or five cycles each need ten at once.
+    const SUMS: usize = 16;
+    /// Rounds of the loop.
+    pub(crate) const ROUNDS: u64 = 1 << 22;
+
+    macro_rules! rounds {
+        ($name:ident, $features:literal, $vector:ty, $set:ident, $fma:ident) => {
+            /// Operations done.
+            #[target_feature(enable = $features)]
+            pub(crate) fn $name() -> u64 {
+                let (a, b) = (black_box($set(0.999_999)), black_box($set(1e-9)));
+                let mut sums: [$vector; SUMS] = [$set(1.0); SUMS];
+                for _ in 0..ROUNDS {
+                    for sum in &mut sums {
+                        *sum = $fma(*sum, a, b);
+                    }
+                }
+                black_box(sums);
+                ROUNDS * SUMS as u64 * 2 * (size_of::<$vector>() / 8) as u64
+            }
+        };
+    }
+
+    rounds!(avx512, "avx512f", __m512d, _mm512_set1_pd, _mm512_fmadd_pd);
+    rounds!(avx2, "avx2,fma", __m256d, _mm256_set1_pd, _mm256_fmadd_pd);
+
+    /// The widest that the CPU has, and its name.
+    pub(crate) fn widest() -> Option<(&'static str, fn() -> u64)> {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has its feature.
+            Some(("AVX-512", || unsafe { avx512() }))
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the CPU has its features.
+            Some(("AVX2", || unsafe { avx2() }))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn main() {
+    let Some((name, run)) = x86::widest() else {
+        println!("no fused multiply-add on this CPU");
+        return;
+    };
+    let gflops = || {
+        let begin = std::time::Instant::now();
+        let mut operations = 0;
+        while begin.elapsed().as_millis() < 500 {
+            operations += run();
+        }
+        operations as f64 / begin.elapsed().as_secs_f64() / 1e9
+    };
+    let best = (0..10).map(|_| gflops()).fold(0.0, f64::max);
+    println!("{name}: {best:.1} GF/s on one core");
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {
+    println!("only written for x86-64");
+}

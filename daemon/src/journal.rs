@@ -104,6 +104,7 @@ pub fn original_row(o: &Original) -> OriginalRow {
         knob: o.knob.to_string(),
         value: to_json(&o.value),
         ours: to_json(&o.ours),
+        back_to: o.back_to.as_ref().map(to_json),
     }
 }
 
@@ -121,6 +122,7 @@ pub fn original(row: &OriginalRow) -> Result<Original, RowError> {
         knob: from_json(table, &key, "knob", &format!("\"{}\"", row.knob))?,
         value: from_json(table, &key, "value", &row.value)?,
         ours: from_json(table, &key, "ours", &row.ours)?,
+        back_to: row.back_to.as_deref().map(|text| from_json(table, &key, "back_to", text)).transpose()?,
     })
 }
 
@@ -161,6 +163,7 @@ pub fn lesson_row(l: &Lesson) -> LessonRow {
         tried: l.tried,
         kept: l.kept,
         mean_gain: l.mean_gain,
+        error: l.error,
         failures: l.failures,
         last_ms: l.last.0,
     }
@@ -174,6 +177,7 @@ pub fn lesson(row: &LessonRow) -> Lesson {
         tried: row.tried,
         kept: row.kept,
         mean_gain: row.mean_gain,
+        error: row.error,
         failures: row.failures,
         last: UnixMs(row.last_ms),
     }
@@ -238,8 +242,11 @@ mod tests {
             knob: Knob::CpuShares,
             value: KnobValue::Shares(1024),
             ours: KnobValue::Shares(4096),
+            back_to: None,
         };
+        let on_its_way = Original { back_to: Some(KnobValue::Shares(1024)), ..o.clone() };
         assert_eq!(original(&original_row(&o)).unwrap(), o);
+        assert_eq!(original(&original_row(&on_its_way)).unwrap(), on_its_way);
     }
 
     #[test]

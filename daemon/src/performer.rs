@@ -45,8 +45,18 @@ pub async fn perform<A: Actuate>(
     while let Some(batch) = batches.recv().await {
         let mut unsafe_knobs = BTreeSet::new();
         store.samples(batch.samples);
-        for effect in batch.effects {
+        let mut effects = batch.effects.into_iter().peekable();
+        while let Some(effect) = effects.next() {
             match effect {
+                Effect::SaveOriginal(first) => {
+                    let mut originals = vec![first];
+                    while let Some(Effect::SaveOriginal(next)) =
+                        effects.next_if(|e| matches!(e, Effect::SaveOriginal(_)))
+                    {
+                        originals.push(next);
+                    }
+                    unsafe_knobs.extend(save(store.clone(), &originals).await);
+                }
                 Effect::Apply { decision, change } => {
                     let outcome = match unsafe_knobs.contains(&(change.guest, change.knob)) {
                         true => Outcome::Refused(
@@ -58,7 +68,7 @@ pub async fn perform<A: Actuate>(
                     // The loop is gone only at the end of the process.
                     let _ = reports.send(Performed { decision, change, outcome });
                 }
-                other => write(&store, other, batch.wall, &mut unsafe_knobs).await,
+                other => write(&store, other, batch.wall),
             }
         }
     }
@@ -68,21 +78,9 @@ fn line(change: &Change, outcome: &Outcome) -> String {
     format!("{}: {} {} -> {}: {outcome}", change.guest_name, change.knob, change.from, change.to)
 }
 
-/// Everything that goes to the store. Only originals are waited for.
-async fn write(
-    store: &Arc<Store>,
-    effect: Effect,
-    wall: UnixMs,
-    unsafe_knobs: &mut BTreeSet<(GuestId, Knob)>,
-) {
+/// Everything else that goes to the store, for which nobody waits.
+fn write(store: &Store, effect: Effect, wall: UnixMs) {
     match effect {
-        Effect::SaveOriginal(original) => {
-            let key = (original.guest, original.knob);
-            if let Err(error) = save(store.clone(), original).await {
-                tracing::error!(error, guest = %key.0, knob = %key.1, "original not saved, knob is left alone");
-                unsafe_knobs.insert(key);
-            }
-        }
         Effect::Record(decision) => store.record(journal::decision_row(&decision)),
         Effect::Learn(lesson) => store.learn(journal::lesson_row(&lesson)),
         Effect::ForgetOriginal { guest, knob } => {
@@ -96,17 +94,30 @@ async fn write(
             tracing::info!(guest = guest.map(|g| g.to_string()), "{text}");
             store.note(NoteRow { time_ms: wall.0, guest: guest.map(|g| g.to_string()), text });
         }
-        // Handled by the caller, which alone can wait for it in order.
-        Effect::Apply { .. } => {}
+        // Handled by the caller, which alone can wait for them in order.
+        Effect::SaveOriginal(_) | Effect::Apply { .. } => {}
     }
 }
 
-async fn save(store: Arc<Store>, original: Original) -> Result<(), String> {
-    let row = journal::original_row(&original);
-    let saved = tokio::task::spawn_blocking(move || store.save_originals_now(vec![row])).await;
-    match saved {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
+/// Waits until originals are safe, and gives the knobs that must not be turned because theirs is not.
+async fn save(store: Arc<Store>, originals: &[Original]) -> Vec<(GuestId, Knob)> {
+    let rows = originals.iter().map(journal::original_row).collect();
+    let saved = tokio::task::spawn_blocking(move || store.save_originals_now(rows)).await;
+    let error = match saved {
+        Ok(Ok(())) => return Vec::new(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    // Of a knob on its way back the original itself was saved before it was first turned.
+    let (going_back, unsafe_now): (Vec<_>, Vec<_>) = originals.iter().partition(|o| o.back_to.is_some());
+    let named = |all: Vec<&Original>| {
+        all.iter().map(|o| format!("{} of {}", o.knob, o.guest_name)).collect::<Vec<_>>().join(", ")
+    };
+    tracing::error!(
+        error,
+        left_alone = named(unsafe_now.clone()),
+        going_back = named(going_back),
+        "originals not saved"
+    );
+    unsafe_now.into_iter().map(|o| (o.guest, o.knob)).collect()
 }

@@ -102,7 +102,7 @@ impl Arbiter {
         let rank = |p: &Proposal| {
             let cures = self.cures(p, &state.score, now);
             let proven = knowledge.is_proven(&state.profile, &p.plan.recipe);
-            (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected))
+            (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected, now))
         };
         proposals.into_iter().max_by(|a, b| {
             let (a, b) = (rank(a), rank(b));
@@ -137,7 +137,7 @@ impl Arbiter {
         }
         let min_gain = config.min_gain_pct / 100.0;
         let cures = self.cures(p, &state.score, now);
-        if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected) < min_gain {
+        if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected, now) < min_gain {
             return Some(format!("expected gain {:.1} % is not worth it", p.expected * 100.0));
         }
         if let Some(harmed) = p.prediction.harmed(&state.score).next() {

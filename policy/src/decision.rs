@@ -119,8 +119,10 @@ pub struct Lesson {
     pub tried: u32,
     /// Times kept.
     pub kept: u32,
-    /// Mean relative gain of the objective over all trials.
+    /// Relative gain of the objective as measured by all trials, the sharper and newer ones counting more.
     pub mean_gain: f64,
+    /// Standard error of `mean_gain` at `last`; `None` if no trial came so far that it could be measured.
+    pub error: Option<f64>,
     /// Failures in a row, which set the back-off.
     pub failures: u32,
     /// Wall time of the last trial.
@@ -142,6 +144,8 @@ pub struct Original {
     pub value: KnobValue,
     /// The value that Trimtab set last (what a restart of the daemon expects to find).
     pub ours: KnobValue,
+    /// Where the knob is on its way back to, if it is: a restart of the daemon brings it there, and may find it there.
+    pub back_to: Option<KnobValue>,
 }
 
 /// A knob family of a guest that the admin has taken over, by turning a knob of it himself.

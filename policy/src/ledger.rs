@@ -59,8 +59,8 @@ impl Ledger {
     /// Originals and overrides found in the store at start.
     pub(crate) fn load(originals: Vec<Original>, overrides: Vec<Override>) -> Self {
         let held = originals.into_iter().map(|o| {
-            let previous = o.ours.clone();
-            ((o.guest, o.knob), Held { original: o, previous, unsure: None, set_at: MonoNs(0), doubts: 0 })
+            let (previous, unsure) = (o.ours.clone(), o.back_to.clone());
+            ((o.guest, o.knob), Held { original: o, previous, unsure, set_at: MonoNs(0), doubts: 0 })
         });
         let handed_over = overrides.into_iter().map(|o| ((o.guest, o.family), o));
         Self { held: held.collect(), handed_over: handed_over.collect(), ..Self::default() }
@@ -128,6 +128,7 @@ impl Ledger {
                 knob,
                 value: from.clone(),
                 ours: from.clone(),
+                back_to: None,
             },
             previous: from.clone(),
             unsure: None,
@@ -137,6 +138,41 @@ impl Ledger {
         // Until the change is confirmed either value may be read back.
         held.unsure = Some(to.clone());
         Original { ours: to.clone(), ..held.original.clone() }
+    }
+
+    /// Announces a way back: the record to store, so that a restart does not forget it.
+    pub(crate) fn send_back(&mut self, guest: GuestId, knob: Knob, to: &KnobValue) -> Option<Effect> {
+        let ours = self.start_of(guest, knob, to)?.clone();
+        let held = self.held.get_mut(&(guest, knob))?;
+        held.original.back_to = Some(to.clone());
+        Some(Effect::SaveOriginal(Original { ours, ..held.original.clone() }))
+    }
+
+    /// A way back ended where it should. Returns what to store.
+    pub(crate) fn arrive(&mut self, guest: GuestId, knob: Knob) -> Option<Effect> {
+        self.held.get_mut(&(guest, knob))?.original.back_to = None;
+        self.settle(guest, knob)
+    }
+
+    /// A change was refused, which may take effect all the same (time-out).
+    pub(crate) fn refused(&mut self, guest: GuestId, knob: Knob, to: &KnobValue) {
+        if let Some(held) = self.held.get_mut(&(guest, knob)).filter(|h| h.original.ours != *to) {
+            held.unsure = Some(to.clone());
+        }
+    }
+
+    /// All CPUs that are named by pins of ours.
+    pub(crate) fn pinned_to(&self) -> CpuSet {
+        let pins = self.originals().filter(|o| o.ours != o.value).filter_map(|o| match &o.ours {
+            KnobValue::Cpus(set) => Some(set),
+            _ => None,
+        });
+        pins.fold(CpuSet::new(), |all, set| all.or(set))
+    }
+
+    /// Whether a knob of a guest is on its way back.
+    pub(crate) fn goes_back(&self, guest: GuestId) -> bool {
+        self.held_of(guest).any(|o| o.back_to.is_some())
     }
 
     /// The knob has this value now.
@@ -216,7 +252,10 @@ impl Ledger {
         guest: GuestId,
         values: impl Iterator<Item = (&'a Knob, &'a KnobValue)>,
     ) -> Vec<Effect> {
-        let is_back = |h: &Held| h.unsure.is_none() && h.original.ours == h.original.value;
+        // One that is to go back elsewhere, to what an earlier decision had set, is still needed.
+        let is_back = |h: &Held| {
+            h.unsure.is_none() && h.original.back_to.is_none() && h.original.ours == h.original.value
+        };
         let back: Vec<Knob> = values
             .filter(|(k, v)| {
                 self.held.get(&(guest, **k)).is_some_and(|h| is_back(h) && h.original.value == **v)
@@ -238,11 +277,6 @@ impl Ledger {
             held.original.ours = change.to.clone();
             held.unsure = Some(change.from.clone());
         }
-    }
-
-    /// A knob is the admin's: it is no longer held.
-    pub(crate) fn let_go(&mut self, guest: GuestId, knob: Knob) {
-        self.held.remove(&(guest, knob));
     }
 
     /// Hands a family over to the admin. Returns what to store, unless it was his already.

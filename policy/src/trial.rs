@@ -82,6 +82,13 @@ pub struct Evidence {
     pub high: f64,
 }
 
+impl Evidence {
+    /// Standard error of the gain, roughly: at the usual confidence the bounds are two of them away, or more if samples are few.
+    pub fn error(&self) -> f64 {
+        (self.high - self.low) / 4.0
+    }
+}
+
 /// Compares the objective's samples after a change with those before. `None` if a window has fewer than two samples or the
 /// objective was not positive before.
 pub fn judge(before: &[f64], after: &[f64], rule: &Rule) -> Option<(Judgement, Evidence)> {

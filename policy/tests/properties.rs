@@ -4,13 +4,14 @@
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use trimtab_policy::config::PolicyConfig;
+use trimtab_policy::config::{ArbiterConfig, PolicyConfig};
 use trimtab_policy::control::{State, Subject, propose};
 use trimtab_policy::decision::{Effect, Mode, Outcome};
 use trimtab_policy::engine::{Engine, Start};
 use trimtab_policy::identify::features::{Features, RoleLoad};
 use trimtab_policy::identify::{Finding, Role};
 use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
+use trimtab_policy::knowledge::Knowledge;
 use trimtab_policy::objective::{Party, score};
 use trimtab_policy::sample::*;
 use trimtab_policy::topology::{Cpu, CpuSet, Topology};
@@ -302,6 +303,39 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_recipe_that_does_nothing_is_tried_ever_more_rarely(
+        predicted in 0.03..0.6f64,
+        error in 0.002..0.2f64,
+        noise in proptest::collection::vec(-2.0..2.0f64, 40),
+    ) {
+        let config = ArbiterConfig::default();
+        let (mut k, mut tried) = (Knowledge::default(), Vec::new());
+        for minute in 0..24 * 60u64 {
+            let now = (MonoNs(minute * 60_000_000_000), UnixMs(minute as i64 * 60_000));
+            if k.rests("p", "r", now.0).is_none() && k.rank("p", "r", predicted, now.0) >= config.min_gain_pct / 100.0 {
+                let gain = error * noise.get(tried.len()).copied().unwrap_or(0.0);
+                k.learn("p", "r", false, Some((gain, error)), now, &config);
+                tried.push(minute);
+            }
+        }
+        let before = |end: u64| tried.iter().filter(|&&minute| minute < end).count();
+        prop_assert!(before(10) <= 4 && before(60) <= 6 && before(24 * 60) <= 30, "{:?}", tried);
+    }
+
+    #[test]
+    fn no_slight_loss_speaks_for_ever(
+        predicted in 0.05..0.6f64,
+        gain in -0.02..0.03f64,
+        error in 0.0..0.3f64,
+    ) {
+        let config = ArbiterConfig::default();
+        let mut k = Knowledge::default();
+        k.learn("p", "r", false, Some((gain, error)), (MonoNs(0), UnixMs(0)), &config);
+        let later = MonoNs(3 * 3_600_000_000_000);
+        prop_assert!(k.rests("p", "r", later).is_none() && k.rank("p", "r", predicted, later) >= 0.03);
     }
 
     #[test]

@@ -68,16 +68,15 @@ fn decisions(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
 
 fn originals(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
     let mut put = tx.prepare_cached(
-        "INSERT OR REPLACE INTO originals(guest, knob, guest_name, pid, value, ours, sum) \
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO originals(guest, knob, guest_name, pid, value, ours, back_to, sum) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     let mut delete = tx.prepare_cached("DELETE FROM originals WHERE guest = ?1 AND knob = ?2")?;
     for ((guest, knob), row) in &batch.originals {
         match row {
             Some(row) => {
-                let values =
-                    params![guest, knob, row.guest_name, row.pid, row.value, row.ours, row.checksum()];
-                put.execute(values)?
+                let (sum, name) = (row.checksum(), &row.guest_name);
+                put.execute(params![guest, knob, name, row.pid, row.value, row.ours, row.back_to, sum])?
             }
             None => delete.execute(params![guest, knob])?,
         };
@@ -103,8 +102,8 @@ fn overrides(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
 
 fn lessons_and_notes(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
     let mut put = tx.prepare_cached(
-        "INSERT OR REPLACE INTO lessons(profile, recipe, tried, kept, mean_gain, failures, last_ms) \
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO lessons(profile, recipe, tried, kept, mean_gain, failures, last_ms, error) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for row in batch.lessons.values() {
         put.execute(params![
@@ -114,7 +113,8 @@ fn lessons_and_notes(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<
             row.kept,
             row.mean_gain,
             row.failures,
-            row.last_ms
+            row.last_ms,
+            row.error
         ])?;
     }
     let mut put = tx.prepare_cached("INSERT INTO notes(time_ms, guest, text) VALUES(?1, ?2, ?3)")?;

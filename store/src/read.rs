@@ -259,7 +259,7 @@ impl Together {
 }
 
 pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
-    let sql = "SELECT profile, recipe, tried, kept, mean_gain, failures, last_ms FROM lessons ORDER BY profile, recipe";
+    let sql = "SELECT profile, recipe, tried, kept, mean_gain, failures, last_ms, error FROM lessons ORDER BY profile, recipe";
     rows(conn, sql, [], |row| {
         Ok(LessonRow {
             profile: row.get(0)?,
@@ -269,6 +269,7 @@ pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
             mean_gain: row.get::<_, Option<f64>>(4)?.unwrap_or(0.0),
             failures: row.get(5)?,
             last_ms: row.get(6)?,
+            error: row.get(7)?,
         })
     })
 }
@@ -289,7 +290,8 @@ pub(crate) fn overrides(conn: &Connection) -> rusqlite::Result<Vec<OverrideRow>>
 
 /// The originals that match their checksum, and which one does not, if any.
 pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<OriginalRow>, Option<String>)> {
-    let sql = "SELECT guest, knob, guest_name, pid, value, ours, sum FROM originals ORDER BY guest, knob";
+    let sql =
+        "SELECT guest, knob, guest_name, pid, value, ours, back_to, sum FROM originals ORDER BY guest, knob";
     let original = |row: &Row<'_>| -> rusqlite::Result<Result<OriginalRow, String>> {
         let original = OriginalRow {
             guest: row.get(0)?,
@@ -298,8 +300,9 @@ pub(crate) fn originals_that_read(conn: &Connection) -> rusqlite::Result<(Vec<Or
             pid: row.get(3)?,
             value: row.get(4)?,
             ours: row.get(5)?,
+            back_to: row.get(6)?,
         };
-        if row.get::<_, i64>(6)? == original.checksum() {
+        if row.get::<_, i64>(7)? == original.checksum() {
             return Ok(Ok(original));
         }
         Ok(Err(format!("original of {} {} does not match its checksum", original.guest, original.knob)))

@@ -56,6 +56,8 @@ pub struct OriginalRow {
     pub value: String,
     /// JSON of the value that Trimtab set last.
     pub ours: String,
+    /// JSON of the value that it is on its way back to, if it is.
+    pub back_to: Option<String>,
 }
 
 /// A family of knobs of one guest that the admin has taken over. Keyed by `guest` and `family`.
@@ -88,6 +90,8 @@ pub struct LessonRow {
     pub kept: u32,
     /// Mean relative gain of the objective.
     pub mean_gain: f64,
+    /// Its standard error, if it was measured.
+    pub error: Option<f64>,
     /// Failures in a row.
     pub failures: u32,
     /// When last tried.
@@ -145,7 +149,8 @@ impl OriginalRow {
     }
     pub(crate) fn checksum(&self) -> i64 {
         let pid = self.pid.map(|pid| pid.to_string()).unwrap_or_default();
-        checksum([&*self.guest, &self.guest_name, &pid, &self.knob, &self.value, &self.ours])
+        let fixed = [&*self.guest, &self.guest_name, &pid, &self.knob, &self.value, &self.ours];
+        checksum(fixed.into_iter().chain(self.back_to.as_deref()))
     }
 }
 

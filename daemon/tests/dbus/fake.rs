@@ -168,6 +168,7 @@ pub(crate) fn writer() -> GuestView {
             knob: Knob::EmulatorAffinity,
             value: cpus("0-1"),
             ours: cpus("0"),
+            back_to: None,
         }],
     }
 }

@@ -5,8 +5,7 @@
 use super::Engine;
 use super::trials::Phase;
 use super::watch::Watch;
-use crate::decision::{Change, Decision, Effect, Verdict};
-use crate::units::GuestId;
+use crate::decision::{Decision, Effect, Verdict};
 
 impl Engine {
     pub(super) fn keep_trial(&mut self, words: &str) {
@@ -68,10 +67,7 @@ impl Engine {
         let (id, mut changes) = (trial.decision.id, trial.decision.changes.clone());
         let never_made = changes.split_off(made);
         for change in changes.into_iter().rev() {
-            let back = Change { from: change.to, to: change.from, ..change };
-            if self.ledger.held(back.guest, back.knob).is_some() {
-                self.hands.back(Some(id), back);
-            }
+            self.put_back(Some(id), change.guest, change.knob, change.from);
         }
         for change in &never_made {
             self.effects.extend(self.ledger.cancel(change.guest, change.knob));
@@ -83,8 +79,7 @@ impl Engine {
     pub(super) fn finish_closing(&mut self) {
         self.finish_reverting();
         let Some(trial) = self.trial.as_ref().filter(|t| t.phase == Phase::Closing) else { return };
-        let reachable = |g: GuestId| self.guests.get(&g).is_some_and(super::Known::is_reachable);
-        if self.hands.works_on(&trial.decision, reachable) {
+        if self.hands.works_on(&trial.decision, |g| self.is_awaited(g)) {
             return;
         }
         let Some(trial) = self.trial.take() else { return };
@@ -103,13 +98,14 @@ impl Engine {
         self.effects.push(Effect::Record(decision));
     }
 
-    /// Likewise for kept decisions that a command reverts.
+    /// Likewise for decisions that are reverted without a trial.
     fn finish_reverting(&mut self) {
-        let reachable = |g: GuestId| self.guests.get(&g).is_some_and(super::Known::is_reachable);
-        let (open, done): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.reverting).into_iter().partition(|d| self.hands.works_on(d, reachable));
+        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reverting)
+            .into_iter()
+            .partition(|d| self.hands.works_on(d, |g| self.is_awaited(g)));
         self.reverting = open;
         for mut decision in done {
+            self.arbiter.rest(self.now, self.config.arbiter.cool_down_ms);
             decision.closed = Some(self.wall);
             decision.outcome.push_str(&self.what_waits(&decision));
             self.effects.push(Effect::Record(decision));

@@ -122,8 +122,7 @@ impl Engine {
                 self.ledger.set(guest, knob, &job.change.to, self.now);
                 self.stable_since = self.now;
                 if job.back {
-                    self.effects.extend(self.ledger.settle(guest, knob));
-                    self.finish_closing();
+                    self.back_done(&job, *outcome == Outcome::Done);
                 } else {
                     self.forward_done();
                 }
@@ -149,6 +148,20 @@ impl Engine {
         }
     }
 
+    fn back_done(&mut self, job: &Job, turned: bool) {
+        let (guest, knob) = (job.change.guest, job.change.knob);
+        // A later way back of the same knob still has to go.
+        if self.hands.goal(guest, knob).is_none() {
+            self.effects.extend(self.ledger.arrive(guest, knob));
+        }
+        if turned {
+            // Of a trial that is not closing it is none: a guest came back that could not be reached before.
+            let text = format!("{knob} of {} went back while measuring", job.change.guest_name);
+            self.close_trial(&text, None);
+        }
+        self.finish_closing();
+    }
+
     fn back_refused(&mut self, mut job: Job, why: &str) {
         let rest_ms = (RETRY_FIRST_MS << job.tries.min(20)).min(RETRY_MAX_MS);
         if job.tries == 0 {
@@ -156,10 +169,8 @@ impl Engine {
             let text =
                 format!("{knob} of {name} could not be put back to {}: {why}; tried again", job.change.to);
             self.note(Some(job.change.guest), text);
-            // What is stored is what was announced; should the daemon die now, the next one must expect what there is.
-            let held = self.ledger.held(job.change.guest, job.change.knob).cloned();
-            self.effects.extend(held.map(Effect::SaveOriginal));
         }
+        self.ledger.refused(job.change.guest, job.change.knob, &job.change.to);
         job.tries = job.tries.saturating_add(1);
         job.not_before = MonoNs(self.now.0.saturating_add(rest_ms * 1_000_000));
         self.hands.waiting.push_back(job);
@@ -173,14 +184,7 @@ impl Engine {
             self.settle_job(job, &Outcome::Refused(format!("no answer within {} s", ANSWER_MAX_MS / 1000)));
         }
         while self.hands.under_way.is_none() {
-            let can_go = |j: &Job| {
-                // A knob that the admin may have taken back just now waits for the read-back that tells.
-                let clear = !(j.back && self.ledger.is_doubted(j.change.guest, j.change.knob));
-                clear
-                    && j.not_before <= self.now
-                    && self.guests.get(&j.change.guest).is_some_and(super::Known::is_reachable)
-            };
-            let Some(index) = self.hands.waiting.iter().position(can_go) else { break };
+            let Some(index) = self.hands.waiting.iter().position(|j| self.can_go(j)) else { break };
             let Some(mut job) = self.hands.waiting.remove(index) else { break };
             if job.back && !self.refresh(&mut job) {
                 self.finish_closing();
@@ -191,12 +195,39 @@ impl Engine {
         }
     }
 
+    fn can_go(&self, job: &Job) -> bool {
+        let (guest, knob) = (job.change.guest, job.change.knob);
+        // A knob that the admin may have taken back just now waits for the read-back that tells.
+        let clear = !(job.back && self.ledger.is_doubted(guest, knob));
+        clear && job.not_before <= self.now && self.can_reach(guest)
+    }
+
+    /// Whether a change is under way or can go now. One that waits for its guest holds up nothing but that guest.
+    pub(super) fn is_turning(&self) -> bool {
+        self.hands.under_way.is_some() || self.hands.waiting.iter().any(|j| self.can_go(j))
+    }
+
+    /// Whether a knob of the guest could be turned now, also to put it back: not before it was read, which shows whether
+    /// somebody else turned it while the daemon was away.
+    fn can_reach(&self, guest: GuestId) -> bool {
+        self.guests.get(&guest).is_some_and(super::Known::is_reachable) && self.ledger.knobs(guest).is_some()
+    }
+
+    /// Whether a verdict waits for the guest: it can be reached, or the daemon is young and will soon know.
+    pub(super) fn is_awaited(&self, guest: GuestId) -> bool {
+        self.can_reach(guest) || (self.is_young() && self.ledger.knobs(guest).is_none())
+    }
+
     /// Brings a way back up to date; `false` if there is nothing to put back any more.
     fn refresh(&mut self, job: &mut Job) -> bool {
         let (guest, knob) = (job.change.guest, job.change.knob);
         job.change.to = self.reachable(job.change.to.clone());
         // What it was when the way back was planned may have changed since, and an actuator only turns what it expects.
         let Some(from) = self.ledger.start_of(guest, knob, &job.change.to) else { return false };
+        if *from == job.change.to {
+            self.effects.extend(self.ledger.arrive(guest, knob));
+            return false;
+        }
         job.change.from = from.clone();
         if let Some(known) = self.guests.get(&guest) {
             known.name.clone_into(&mut job.change.guest_name);

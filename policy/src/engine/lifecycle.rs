@@ -30,9 +30,11 @@ impl Engine {
             return;
         }
         let first = self.topology.cpus.is_empty();
-        let (old, new) = (self.topology.cpu_set(), sample.host.topology.cpu_set());
+        let new = sample.host.topology.cpu_set();
+        // At the start: those that our own pins name were usable when we set them.
+        let old = if first { self.ledger.pinned_to().or(&new) } else { self.topology.cpu_set() };
         self.topology = Arc::clone(&sample.host.topology);
-        if first {
+        if first && old == new {
             return;
         }
         let before = self.vanished.clone();
@@ -41,27 +43,22 @@ impl Engine {
         self.busy.retain(|&cpu, _| new.contains(cpu));
         self.note(None, format!("usable CPUs changed from {old} to {new}"));
         self.close_trial(&format!("usable CPUs changed from {old} to {new}"), None);
-        let stale: Vec<Change> = self
+        let stale: Vec<(GuestId, Knob, KnobValue)> = self
             .ledger
             .originals()
             .filter_map(|o| {
-                let (KnobValue::Cpus(ours), KnobValue::Cpus(original)) = (&o.ours, &o.value) else {
+                let will_be = o.back_to.as_ref().unwrap_or(&o.ours);
+                let (KnobValue::Cpus(will_be), KnobValue::Cpus(original)) = (will_be, &o.value) else {
                     return None;
                 };
-                let lost = !ours.and(&self.vanished).is_empty();
-                let partly_back = *ours == original.minus(&before);
-                (lost || partly_back).then(|| Change {
-                    guest: o.guest,
-                    guest_name: o.guest_name.clone(),
-                    knob: o.knob,
-                    from: o.ours.clone(),
-                    to: o.value.clone(),
-                })
+                let lost = !will_be.and(&self.vanished).is_empty();
+                let partly_back = *will_be == original.minus(&before);
+                (lost || partly_back).then(|| (o.guest, o.knob, o.value.clone()))
             })
             .collect();
-        for change in stale {
-            if self.ledger.handed_over(change.guest, change.knob.family()).is_none() {
-                self.hands.back(None, change);
+        for (guest, knob, original) in stale {
+            if self.ledger.handed_over(guest, knob.family()).is_none() {
+                self.put_back(None, guest, knob, original);
             }
         }
     }
@@ -150,7 +147,6 @@ impl Engine {
         let usable = self.topology.cpu_set();
         for (&id, guest) in &sample.guests {
             let Some(values) = &guest.knobs else { continue };
-            self.expect_either(id);
             let busy = self.hands.reaches_for(id);
             for moved in self.ledger.read_back(id, values, sample.at, &usable, busy) {
                 self.yield_to_admin(id, &guest.name, &moved);
@@ -183,7 +179,7 @@ impl Engine {
         }
     }
 
-    /// A knob of ours back to another value, outside any trial.
+    /// Sends a knob of ours back to a former value, which is stored first, so that also the next daemon would do it.
     pub(super) fn put_back(
         &mut self,
         decision: Option<DecisionId>,
@@ -193,6 +189,7 @@ impl Engine {
     ) -> Option<Change> {
         let held = self.ledger.held(guest, knob)?;
         let change = Change { guest, guest_name: self.name(guest), knob, from: held.ours.clone(), to };
+        self.effects.extend(self.ledger.send_back(guest, knob, &change.to));
         self.hands.back(decision, change.clone());
         Some(change)
     }

@@ -137,16 +137,14 @@ impl Engine {
 
     /// Makes at most one decision, if everything allows one.
     pub(super) fn consider(&mut self) {
-        if self.mode == Mode::Observe || self.paused || self.trial.is_some() || self.hands.is_busy() {
+        let off = self.mode == Mode::Observe || self.paused;
+        if off || self.trial.is_some() || !self.reverting.is_empty() || self.is_turning() {
             return;
         }
         let known_since = self.stable_since.max(self.profile_since);
         let long_enough =
             self.now.since(known_since) >= self.config.trial.before_ms.saturating_mul(1_000_000);
-        if !self.recovery.is_over()
-            || !long_enough
-            || !self.arbiter.may_decide(self.now, &self.config.arbiter)
-        {
+        if !long_enough || !self.arbiter.may_decide(self.now, &self.config.arbiter) {
             return;
         }
         let state = self.state();

@@ -44,7 +44,6 @@ use crate::sample::{GuestMeta, GuestState, Sample};
 use crate::topology::{CpuSet, Topology};
 use crate::units::{GuestId, MonoNs, UnixMs};
 use hands::Hands;
-use recovery::Recovery;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use trials::OpenTrial;
@@ -168,10 +167,14 @@ pub struct Engine {
     trial: Option<OpenTrial>,
     /// The newest kept decision, as long as it is young.
     watch: Option<Watch>,
-    recovery: Recovery,
+    /// Decisions that the last run left pending, until the first sample tells which guests are still the same.
+    pending: Option<Vec<Decision>>,
+    /// When the first sample was taken.
+    born: Option<MonoNs>,
     /// Kept decisions of which a knob is still held, so that a `restore` can close them.
     kept: BTreeMap<DecisionId, Decision>,
-    /// Decisions reverted by command whose changes are on their way back.
+    /// Decisions that are reverted without a trial (by command, under watch, at the start) and not recorded yet, because their
+    /// changes are on their way back.
     reverting: Vec<Decision>,
     /// Guests at rest after a command.
     resting: BTreeMap<GuestId, MonoNs>,
@@ -214,7 +217,8 @@ impl Engine {
             knowledge: Knowledge::default(),
             trial: None,
             watch: None,
-            recovery: Recovery::of(start.pending),
+            pending: Some(start.pending),
+            born: None,
             kept,
             reverting: Vec::new(),
             resting: BTreeMap::new(),
@@ -232,17 +236,21 @@ impl Engine {
             return self.tick(Rates { at: sample.at, wall: sample.wall, ..Rates::default() });
         }
         self.now = sample.at;
+        self.born.get_or_insert(self.now);
         self.wall = sample.wall;
         if let Some(lessons) = self.loaded.take() {
             self.knowledge = Knowledge::load(lessons, (self.now, self.wall), &self.config.arbiter);
         }
         self.domain = sample.host.priority;
-        self.see_topology(&sample);
         self.see_guests(&sample);
+        if let Some(pending) = self.pending.take() {
+            self.take_over(pending);
+        }
+        self.see_topology(&sample);
         self.see_knobs(&sample);
         let rates = self.differ.next(sample, self.config.identify.gap_max_ms);
         self.look(&rates);
-        self.recover();
+        self.finish_closing();
         self.step_trial(&rates);
         self.step_watch();
         self.consider();
@@ -331,6 +339,9 @@ impl Engine {
         }
         if let Some(why) = self.ledger.handed_over(guest, family) {
             return Some(why.to_owned());
+        }
+        if self.ledger.goes_back(guest) {
+            return Some("knobs of it are on their way back".to_owned());
         }
         self.resting
             .get(&guest)

@@ -46,7 +46,8 @@ pub(super) struct OpenTrial {
     looks: u64,
     /// Whether the end says that the recipe failed; `None` if it says nothing about it.
     pub(super) failed: Option<bool>,
-    pub(super) gain: Option<f64>,
+    /// Gain measured so far and its standard error.
+    pub(super) gain: Option<(f64, f64)>,
 }
 
 impl OpenTrial {
@@ -143,7 +144,6 @@ impl Engine {
     pub(super) fn step_trial(&mut self, rates: &Rates) {
         let Some(trial) = &mut self.trial else { return };
         if trial.phase == Phase::Closing {
-            self.finish_closing();
             return;
         }
         if rates.dt_s.is_none() {
@@ -194,7 +194,7 @@ impl Engine {
         let Some(trial) = &mut self.trial else { return };
         trial.looks += 1;
         (trial.decision.before, trial.decision.after) = (Some(evidence.before), Some(evidence.after));
-        trial.gain = Some(evidence.gain);
+        trial.gain = Some((evidence.gain, evidence.error()));
         match (floor, judgement) {
             (Floor::Broken(harm), _) if !undoes => self.close_trial(&format!("{harm}; {words}"), Some(true)),
             (Floor::Doubtful(harm), Judgement::Keep) if !undoes && rule.last_look => {

@@ -7,6 +7,7 @@ use trimtab_policy::decision::{Mode, Verdict};
 use trimtab_policy::engine::Command;
 use trimtab_policy::knob::{Family, Knob, KnobValue};
 use trimtab_policy::topology::{CpuSet, Topology};
+use trimtab_policy::units::GuestId;
 
 /// A world whose first trial is just being measured.
 fn on_trial() -> World {
@@ -235,4 +236,129 @@ fn a_gap_in_the_samples_closes_the_trial() {
     w.seconds(1);
     reverted_with(&w, "gap");
     assert!(w.at_originals());
+}
+
+fn named(w: &World, name: &str) -> GuestId {
+    *w.host.guests.iter().find(|(_, g)| g.name == name).unwrap().0
+}
+
+fn hang(w: &mut World, guest: GuestId, is: bool) {
+    w.host.guests.get_mut(&guest).unwrap().unresponsive = is;
+}
+
+/// Whether a guest's knobs are as they were before Trimtab.
+fn is_back(w: &World, guest: GuestId) -> bool {
+    w.host.guests[&guest].knobs.iter().all(|(&knob, is)| w.lint.truth.get(&(guest, knob)) == Some(is))
+}
+
+#[test]
+fn a_guest_that_hangs_with_a_turned_knob_holds_up_no_decision_about_others() {
+    let mut w = on_trial();
+    let burner = named(&w, "burner-b");
+    hang(&mut w, burner, true);
+    w.seconds(5);
+    assert!(!is_back(&w, burner) && w.count(Verdict::Reverted) == 1, "{}", w.story());
+    w.seconds(60);
+    let later: Vec<_> = w.decisions().skip(1).flat_map(|d| &d.changes).collect();
+    assert!(!later.is_empty() && later.iter().all(|c| c.guest != burner), "{}", w.story());
+    hang(&mut w, burner, false);
+    w.seconds(2);
+    assert!(is_back(&w, burner), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn a_knob_that_goes_back_under_a_trial_of_others_ends_it() {
+    let mut w = on_trial();
+    let burner = named(&w, "burner-b");
+    hang(&mut w, burner, true);
+    for _ in 0..60 {
+        w.tick();
+        if w.decisions().count() == 2 {
+            break;
+        }
+    }
+    w.seconds(4);
+    hang(&mut w, burner, false);
+    w.seconds(2);
+    let last = w.decisions().next_back().unwrap();
+    assert!(last.outcome.contains("of burner-b went back while measuring"), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn a_knob_that_libvirt_does_not_let_go_back_holds_up_its_guest_alone() {
+    let mut w = on_trial();
+    let burner = named(&w, "burner-b");
+    w.refuse.extend((0..2).map(|n| (burner, Knob::VcpuAffinity(n))));
+    w.command(Command::SetMode(Mode::Observe));
+    w.command(Command::SetMode(Mode::Enforce));
+    w.seconds(60);
+    assert!(!is_back(&w, burner), "{}", w.story());
+    let later: Vec<_> = w.decisions().skip(1).flat_map(|d| &d.changes).collect();
+    assert!(!later.is_empty() && later.iter().all(|c| c.guest != burner), "{}", w.story());
+    assert!(w.engine.left_alone(burner).unwrap().contains("on their way back"));
+    w.assert_clean();
+}
+
+#[test]
+fn what_waits_to_go_back_is_not_forgotten_by_a_crash() {
+    // The trial was closed, or still open, when the daemon died.
+    for closed in [true, false] {
+        let mut w = on_trial();
+        let burner = named(&w, "burner-b");
+        hang(&mut w, burner, true);
+        w.seconds(if closed { 5 } else { 0 });
+        w.crash();
+        w.seconds(45);
+        assert!(!is_back(&w, burner) && w.decisions().next().unwrap().outcome.contains("as soon as"));
+        hang(&mut w, burner, false);
+        w.seconds(3);
+        assert!(is_back(&w, burner), "{}", w.story());
+        w.assert_clean();
+    }
+}
+
+#[test]
+fn a_restore_that_waits_is_not_forgotten_by_a_crash_and_what_is_kept_stays() {
+    let (mut w, writer, a, _) = World::neighbours(2048, Mode::Enforce, 1);
+    w.seconds(30);
+    assert!(!is_back(&w, writer) && !is_back(&w, a), "{}", w.story());
+    w.command(Command::Pause);
+    hang(&mut w, writer, true);
+    w.seconds(1);
+    w.command(Command::Restore(Some(writer)));
+    w.crash();
+    w.seconds(3);
+    hang(&mut w, writer, false);
+    w.seconds(3);
+    assert!(is_back(&w, writer) && !is_back(&w, a), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn a_way_back_that_was_made_after_its_time_out_is_nobodys_override() {
+    let mut w = on_trial();
+    let burner = named(&w, "burner-b");
+    w.refuse.extend((0..2).map(|n| (burner, Knob::VcpuAffinity(n))));
+    w.late = true;
+    w.command(Command::SetMode(Mode::Observe));
+    w.seconds(20);
+    assert!(is_back(&w, burner) && w.lint.originals.is_empty(), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn pins_on_a_cpu_that_vanished_while_the_daemon_was_away_go_back() {
+    let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    w.seconds(30);
+    assert!(!w.at_originals());
+    w.host.topology = Arc::new(Topology::flat(1));
+    w.crash();
+    w.seconds(5);
+    let pinned = |w: &World| {
+        w.host.guests.values().flat_map(|g| g.knobs.values()).any(|v| *v == KnobValue::Cpus(CpuSet::one(1)))
+    };
+    assert!(!pinned(&w), "{}", w.story());
+    w.assert_clean();
 }

@@ -30,6 +30,7 @@ pub(crate) fn original(guest: u32, knob: &str) -> OriginalRow {
         knob: knob.to_owned(),
         value: r#"{"cpus":"0-1"}"#.to_owned(),
         ours: r#"{"cpus":"1"}"#.to_owned(),
+        back_to: None,
     }
 }
 

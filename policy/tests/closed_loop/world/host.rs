@@ -1,4 +1,4 @@
-//! A synthetic host: a small fair scheduler in steps of a quarter millisecond, burners, and a writer whose every request
+//! A synthetic host: a small fair scheduler in short steps, burners, and a writer whose every request
 //! passes serially through vCPU, iothread, worker and device. Enough physics for the loop to be closed on; absolute numbers
 //! mean nothing.
 
@@ -11,7 +11,6 @@ use trimtab_policy::sample::{
 use trimtab_policy::topology::{CpuSet, Topology};
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
-const STEP_NS: u64 = 250_000;
 /// Stages of one request of the writer and its device time, in nanoseconds; some 590 KiB, so 146 MB/s alone.
 const STAGES: [(ThreadRole, u64); 3] =
     [(ThreadRole::Vcpu(0), 1_500_000), (ThreadRole::Iothread(1), 500_000), (ThreadRole::Emulator, 1_500_000)];
@@ -71,6 +70,8 @@ pub(crate) struct Host {
     current: BTreeMap<u32, (GuestId, usize)>,
     next_tid: i32,
     seed: u64,
+    /// Length of a step of the scheduler: physics that is asked for figures needs a fine one.
+    pub(crate) step_ns: u64,
     /// Relative size of the noise on device times.
     pub(crate) noise: f64,
 }
@@ -95,6 +96,7 @@ impl Host {
             current: BTreeMap::new(),
             next_tid: 100,
             seed: seed.wrapping_mul(2) + 1,
+            step_ns: 250_000,
             noise: 0.2,
         }
     }
@@ -215,7 +217,7 @@ impl Host {
                 self.balance(step.is_multiple_of(128));
             }
             self.step();
-            self.now_ns += STEP_NS;
+            self.now_ns += self.step_ns;
             step += 1;
         }
         self.wall_ms += ms as i64;
@@ -320,6 +322,7 @@ impl Host {
     }
 
     fn step(&mut self) {
+        let step_ns = self.step_ns;
         for cpu in self.topology.cpus.iter().map(|c| c.cpu).collect::<Vec<_>>() {
             let queue = self.queue(cpu);
             let Some(&next) = queue.iter().min_by(|a, b| self.vruntime(**a).total_cmp(&self.vruntime(**b)))
@@ -338,16 +341,16 @@ impl Host {
                 t.slice_ns = 0;
             }
             for &(id, i) in queue.iter().filter(|&&t| t != now) {
-                self.guests.get_mut(&id).unwrap().threads[i].wait_ns += STEP_NS;
+                self.guests.get_mut(&id).unwrap().threads[i].wait_ns += step_ns;
             }
-            *self.busy_ns.entry(cpu).or_default() += STEP_NS;
+            *self.busy_ns.entry(cpu).or_default() += step_ns;
             let weight = self.thread_weight(now.0);
             let t = &mut self.guests.get_mut(&now.0).unwrap().threads[now.1];
-            t.run_ns += STEP_NS;
-            t.slice_ns += STEP_NS;
-            t.vruntime += STEP_NS as f64 / weight;
+            t.run_ns += step_ns;
+            t.slice_ns += step_ns;
+            t.vruntime += step_ns as f64 / weight;
             let left =
-                t.work_ns.unwrap().saturating_sub(if t.work_ns == Some(u64::MAX) { 0 } else { STEP_NS });
+                t.work_ns.unwrap().saturating_sub(if t.work_ns == Some(u64::MAX) { 0 } else { step_ns });
             t.work_ns = (left > 0).then_some(left);
             if left == 0 {
                 let role = t.role;

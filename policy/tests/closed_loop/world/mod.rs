@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) last: Tick,
     /// Knobs whose changes are refused.
     pub(crate) refuse: BTreeSet<(GuestId, Knob)>,
+    /// Whether what is refused is done all the same, as after a time-out.
+    pub(crate) late: bool,
     /// Ticks that changes take, 0 = within the same tick.
     pub(crate) slow: u32,
     queue: VecDeque<Effect>,
@@ -47,6 +49,7 @@ impl World {
             notes: Vec::new(),
             last: Tick::default(),
             refuse: BTreeSet::new(),
+            late: false,
             slow: 0,
             queue: VecDeque::new(),
             ticks: 0,
@@ -177,7 +180,8 @@ impl World {
     /// Like the real actuator: a knob that is neither where it should start from nor where it should go is left.
     fn turn(&mut self, change: &Change) -> Outcome {
         let Change { guest, knob, from, to, .. } = change;
-        if self.refuse.contains(&(*guest, *knob)) {
+        let refused = self.refuse.contains(&(*guest, *knob));
+        if refused && !self.late {
             return Outcome::Refused("made to fail".to_owned());
         }
         let Some(g) = self.host.guests.get_mut(guest) else {
@@ -191,7 +195,7 @@ impl World {
             _ => drop(g.knobs.insert(*knob, to.clone())),
         }
         self.writes += 1;
-        Outcome::Done
+        if refused { Outcome::Refused("no answer in time".to_owned()) } else { Outcome::Done }
     }
 
     /// kill -9 and a new start from what is in the store; effects not performed yet are lost.

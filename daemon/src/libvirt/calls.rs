@@ -1,6 +1,6 @@
 //! One way for every call: admitted, a slot, a time-out, and on its way alone once nobody waits any more.
 //!
-//! The call runs as a task of its own that holds the slot until the answer comes: neither a time-out nor a caller that
+//! The call runs as a task of its own that holds its place until the answer comes: neither a time-out nor a caller that
 //! was cancelled frees a slot while libvirt-dbus still works on it.
 //!
 //! Nudges: the threads of libvirt-dbus share one connection to libvirtd, on which one of them does the I/O for all. In
@@ -64,7 +64,10 @@ impl Link {
         self.limits.admit(whom, || self.label(whom))?;
         let timeout = |whom| LibvirtError::Timeout { call, whom, timeout_ms: limit.as_millis() as u64 };
         let deadline = Instant::now() + limit;
-        let Ok(Some(slot)) = timeout_at(deadline, self.limits.slot()).await else {
+        let place = timeout_at(deadline, self.limits.place(whom)).await;
+        // What it waited for may have got stuck meanwhile.
+        self.limits.admit(whom, || self.label(whom))?;
+        let Ok(Some(place)) = place else {
             return Err(timeout("host (every call slot is taken)".to_owned()));
         };
         let ticket = Limits::ticket(whom);
@@ -72,12 +75,11 @@ impl Link {
             let (link, ticket, connection) = (self.clone(), ticket.clone(), connection.clone());
             async move {
                 let result = work(connection).await;
-                drop(slot);
                 let kind = result.as_ref().err().map(errors::kind);
                 if kind != Some(errors::Kind::Away) {
                     link.answered();
                 }
-                link.limits.back(&ticket, kind.is_none());
+                link.limits.back(&ticket, place, kind.is_none());
                 result
             }
         });

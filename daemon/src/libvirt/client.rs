@@ -11,13 +11,16 @@
 //!
 //! Hence: the bulk call has a time-out of less than a sample; when it expires, the groups that need no monitor are asked
 //! for instead (one sample in which everybody lacks disks); the stuck call is left alone, and a guest whose part is
-//! missing while a bulk call is stuck counts as hung: it is not called until its part is complete again.
+//! missing while a bulk call is stuck counts as hung: it is not called until its part is complete again. When several stop at
+//! once, each stops a bulk call before one could tell who they are. As long as that is not known, every call about a guest
+//! begins with its own statistics, NOWAIT: they come at once, and without disks of who holds up a bulk call.
 //! May not: decide anything.
 
 use super::config::LibvirtConfig;
 use super::limits::Whom;
 use super::link::{Link, connect_proxy, guest_of};
 use super::proxies::{AFFECT_LIVE, DomainProxy};
+use super::stats::Depth;
 use super::{GuestRef, GuestStats, Hypervisor, LibvirtError, LibvirtEvent, errors, knobs, stats};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,11 +72,29 @@ impl LibvirtDbus {
         W: FnOnce(DomainProxy<'static>) -> F + Send + 'static,
     {
         let path = self.path_of(id);
-        self.link
-            .call(call, Whom::Guest(id), limit, move |bus| async move {
-                work(domain_proxy(&bus, path).await?).await
-            })
-            .await
+        let doubtful = self.link.limits.somebody_hangs_unseen();
+        let answer = self.link.call(call, Whom::Guest(id), limit, move |bus| async move {
+            let domain = domain_proxy(&bus, path).await?;
+            if doubtful && domain.get_stats(ALL_GROUPS, stats::NOWAIT).await?.depth() == Depth::WithoutMonitor
+            {
+                return Ok(None);
+            }
+            work(domain).await.map(Some)
+        });
+        let Some(answer) = answer.await? else {
+            let whom = self.link.names.label(id);
+            self.hung(id, &whom);
+            let retry_in_ms = self.link.config.bulk_timeout.as_millis() as u64;
+            return Err(LibvirtError::BackedOff { whom, retry_in_ms });
+        };
+        Ok(answer)
+    }
+
+    /// Notes that a guest holds up a bulk call.
+    fn hung(&self, id: GuestId, name: &str) {
+        if self.link.limits.seen(id, true) {
+            tracing::warn!(guest = name, "qemu does not answer: left alone until it does");
+        }
     }
 
     fn path_of(&self, id: GuestId) -> String {
@@ -138,15 +159,10 @@ impl LibvirtDbus {
         for record in &records.0 {
             let Some(id) = record.stats.id else { continue };
             match record.depth {
-                stats::Depth::Complete if self.link.limits.seen(id, false) => {
+                Depth::Complete if self.link.limits.seen(id, false) => {
                     tracing::info!(guest = record.stats.name, "answers again");
                 }
-                stats::Depth::WithoutMonitor if stuck && self.link.limits.seen(id, true) => {
-                    tracing::warn!(
-                        guest = record.stats.name,
-                        "qemu does not answer: left alone until it does"
-                    );
-                }
+                Depth::WithoutMonitor if stuck => self.hung(id, &record.stats.name),
                 _ => {}
             }
         }

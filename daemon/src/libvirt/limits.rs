@@ -2,13 +2,14 @@
 //!
 //! libvirt-dbus has a handful of worker threads and no time-outs of its own: a call to a hung qemu keeps its thread until
 //! qemu answers or libvirt gives up after 30 s, whether or not anybody still waits. So a slot is given back when the
-//! answer comes, not when the caller's patience ends (a call that is still out after its time-out is *stuck*); a guest
-//! with a stuck call gets no second one; and the last free slot is kept for calls that cannot get stuck.
+//! answer comes, not when the caller's patience ends (a call that is still out after its time-out is *stuck*). A guest has one
+//! call out at a time and none while one of it is stuck, so that it takes one slot, however much is wanted of it. Once every
+//! slot is stuck there is one more, the *reserve*, for those that have not failed: guests that answer, and what asks no guest.
 //! May not: make calls. Reads tokio's clock, for back-offs only.
 
 use super::LibvirtError;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -35,12 +36,17 @@ struct Guest {
     stuck: usize,
     failures: u32,
     until: Option<Instant>,
+    /// Its part of the statistics is missing while a bulk call is stuck.
     hung: bool,
+    /// That was said.
+    said: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     guests: BTreeMap<GuestId, Guest>,
+    /// The turn of each guest that has a call out, or waiting for it.
+    turns: BTreeMap<GuestId, Weak<Semaphore>>,
     stuck: usize,
     stuck_bulk: usize,
 }
@@ -59,9 +65,17 @@ enum Progress {
     Back,
 }
 
+/// What a call holds until its answer is there.
+#[derive(Debug)]
+pub(super) struct Place {
+    slot: OwnedSemaphorePermit,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
 /// Slots and back-offs.
 #[derive(Debug)]
 pub(super) struct Limits {
+    /// `max` of them, and one more as long as that many are stuck.
     slots: Arc<Semaphore>,
     nudge: Arc<Semaphore>,
     max: usize,
@@ -78,14 +92,15 @@ impl Limits {
     /// Whether a call may be made at all now.
     pub(super) fn admit(&self, whom: Whom, name: impl FnOnce() -> String) -> Result<(), LibvirtError> {
         let state = self.lock();
-        if state.stuck >= self.max {
+        if state.stuck > self.max {
             return Err(LibvirtError::Away(format!("none of {} calls has been answered", state.stuck)));
         }
         let Whom::Guest(id) = whom else { return Ok(()) };
         let Some(guest) = state.guests.get(&id) else { return Ok(()) };
         let left =
             guest.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        if left.is_zero() && guest.stuck == 0 && !guest.hung {
+        let on_probation = guest.failures > 0 && state.stuck >= self.max;
+        if left.is_zero() && guest.stuck == 0 && !guest.hung && !on_probation {
             return Ok(());
         }
         let retry_in_ms = left.max(Duration::from_millis(1)).as_millis() as u64;
@@ -94,12 +109,28 @@ impl Limits {
 
     /// Whether no call gets through any more.
     pub(super) fn all_stuck(&self) -> bool {
-        self.lock().stuck >= self.max
+        self.lock().stuck > self.max
     }
 
-    /// A slot, waited for.
-    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        self.slots.clone().acquire_owned().await.ok()
+    /// A place, waited for: the guest's turn first, so that who waits for a guest takes no slot.
+    pub(super) async fn place(&self, whom: Whom) -> Option<Place> {
+        let turn = match whom {
+            Whom::Guest(id) => Some(self.turn(id).acquire_owned().await.ok()?),
+            Whom::Bulk | Whom::Host => None,
+        };
+        let slot = self.slots.clone().acquire_owned().await.ok()?;
+        Some(Place { slot, _turn: turn })
+    }
+
+    fn turn(&self, id: GuestId) -> Arc<Semaphore> {
+        let mut state = self.lock();
+        state.turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = state.turns.get(&id).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::new(Semaphore::new(1));
+            state.turns.insert(id, Arc::downgrade(&turn));
+            turn
+        })
     }
 
     /// A slot for a nudge: a free one, or the one kept for nudges, which keep it for some milliseconds.
@@ -108,9 +139,15 @@ impl Limits {
         free(&self.slots).or_else(|| free(&self.nudge))
     }
 
-    /// Whether the bulk statistics may ask monitors: not when getting stuck would take the last slot.
+    /// Whether the bulk statistics may ask monitors: not when getting stuck would take the reserve.
     pub(super) fn bulk_may_ask_monitors(&self) -> bool {
-        self.lock().stuck + 1 < self.max.max(2)
+        self.lock().stuck < self.max
+    }
+
+    /// Whether some bulk call is stuck on a guest that is not known to hang: any guest may be the one.
+    pub(super) fn somebody_hangs_unseen(&self) -> bool {
+        let state = self.lock();
+        state.stuck_bulk > state.guests.values().filter(|guest| guest.hung).count()
     }
 
     /// Whether some bulk call is stuck, so that a guest whose part is missing is hung and not just busy.
@@ -131,6 +168,9 @@ impl Limits {
         }
         *progress = Progress::Stuck;
         state.stuck += 1;
+        if state.stuck == self.max {
+            self.slots.add_permits(1);
+        }
         match ticket.whom {
             Whom::Guest(id) => {
                 let guest = state.guests.entry(id).or_default();
@@ -144,11 +184,15 @@ impl Limits {
     }
 
     /// The answer is there, in time or late. `answered`: it is an answer and not a failure of the guest's monitor.
-    pub(super) fn back(&self, ticket: &Ticket, answered: bool) {
+    pub(super) fn back(&self, ticket: &Ticket, place: Place, answered: bool) {
         let mut state = self.lock();
         let mut progress = lock(&ticket.progress);
         let was_stuck = std::mem::replace(&mut *progress, Progress::Back) == Progress::Stuck;
         state.stuck -= usize::from(was_stuck);
+        if was_stuck && state.stuck + 1 == self.max {
+            // One of the slots works again: the reserve is taken in.
+            place.slot.forget();
+        }
         match ticket.whom {
             Whom::Guest(id) => {
                 let Some(guest) = state.guests.get_mut(&id) else { return };
@@ -160,8 +204,14 @@ impl Limits {
                     state.guests.remove(&id);
                 }
             }
-            Whom::Bulk => state.stuck_bulk -= usize::from(was_stuck),
-            Whom::Host => {}
+            Whom::Bulk if was_stuck => {
+                state.stuck_bulk -= 1;
+                if state.stuck_bulk == 0 {
+                    // Whoever still hangs stops the next one.
+                    state.guests.values_mut().for_each(|guest| guest.hung = false);
+                }
+            }
+            Whom::Bulk | Whom::Host => {}
         }
     }
 
@@ -169,11 +219,13 @@ impl Limits {
     pub(super) fn seen(&self, id: GuestId, hung: bool) -> bool {
         let mut state = self.lock();
         if hung {
-            return !std::mem::replace(&mut state.guests.entry(id).or_default().hung, true);
+            let guest = state.guests.entry(id).or_default();
+            guest.hung = true;
+            return !std::mem::replace(&mut guest.said, true);
         }
         let Some(guest) = state.guests.get_mut(&id) else { return false };
-        guest.until = None;
-        let news = std::mem::replace(&mut guest.hung, false);
+        (guest.until, guest.hung) = (None, false);
+        let news = std::mem::replace(&mut guest.said, false);
         if guest.stuck == 0 {
             state.guests.remove(&id);
         }
@@ -221,10 +273,20 @@ mod tests {
         })
     }
 
-    fn give_up(limits: &Limits, whom: Whom) -> Arc<Ticket> {
-        let ticket = Limits::ticket(whom);
+    /// A call that is out.
+    fn call(limits: &Limits, whom: Whom) -> (Arc<Ticket>, Place) {
+        let slot = limits.slots.clone().try_acquire_owned().unwrap();
+        (Limits::ticket(whom), Place { slot, _turn: None })
+    }
+
+    fn give_up(limits: &Limits, whom: Whom) -> (Arc<Ticket>, Place) {
+        let (ticket, place) = call(limits, whom);
         limits.timed_out(&ticket);
-        ticket
+        (ticket, place)
+    }
+
+    fn back(limits: &Limits, (ticket, place): (Arc<Ticket>, Place), answered: bool) {
+        limits.back(&ticket, place, answered);
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,16 +294,16 @@ mod tests {
         let limits = Limits::new(3);
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let ticket = give_up(&limits, Whom::Guest(A));
+            let stuck = give_up(&limits, Whom::Guest(A));
             let wait = admit(&limits, A).unwrap_err();
-            limits.back(&ticket, false);
+            back(&limits, stuck, false);
             waits.push(wait);
             assert_eq!(admit(&limits, B), Ok(()));
             tokio::time::advance(Duration::from_millis(wait)).await;
             assert_eq!(admit(&limits, A), Ok(()));
         }
         assert_eq!(waits, [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
-        limits.back(&Limits::ticket(Whom::Guest(A)), true);
+        back(&limits, call(&limits, Whom::Guest(A)), true);
         give_up(&limits, Whom::Guest(A));
         assert_eq!(admit(&limits, A), Err(2_000), "an answer resets the back-off");
     }
@@ -249,43 +311,79 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stuck_call_keeps_the_guest_backed_off_until_it_comes_back() {
         let limits = Limits::new(3);
-        let ticket = give_up(&limits, Whom::Guest(A));
+        let stuck = give_up(&limits, Whom::Guest(A));
         tokio::time::advance(Duration::from_secs(1000)).await;
         assert!(admit(&limits, A).is_err());
-        limits.back(&ticket, true);
+        back(&limits, stuck, true);
         assert_eq!(admit(&limits, A), Ok(()));
     }
 
     #[test]
     fn an_answer_that_raced_with_the_time_out_is_not_stuck() {
         let limits = Limits::new(1);
-        let ticket = Limits::ticket(Whom::Guest(A));
-        limits.back(&ticket, true);
+        let (ticket, place) = call(&limits, Whom::Guest(A));
+        limits.back(&ticket, place, true);
         limits.timed_out(&ticket);
         assert_eq!(admit(&limits, A), Ok(()));
+        assert_eq!(limits.slots.available_permits(), 1);
     }
 
-    #[test]
-    fn everything_stuck_is_said_at_once_and_the_last_slot_is_not_risked() {
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_has_one_call_out_however_much_is_wanted_of_it() {
         let limits = Limits::new(3);
-        assert!(limits.bulk_may_ask_monitors());
+        let first = limits.place(Whom::Guest(A)).await.unwrap();
+        let second = tokio::time::timeout(Duration::from_secs(60), limits.place(Whom::Guest(A)));
+        assert!(second.await.is_err());
+        assert_eq!(limits.slots.available_permits(), 2, "who waits for a guest holds no slot");
+        let other = limits.place(Whom::Guest(B)).await.unwrap();
+        drop(first);
+        let again = limits.place(Whom::Guest(A)).await.unwrap();
+        drop((other, again));
+        limits.turn(B);
+        assert_eq!(limits.lock().turns.len(), 1, "only who waits or is out is remembered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_all_are_stuck_there_is_one_more_for_who_has_not_failed() {
+        let limits = Limits::new(3);
+        back(&limits, give_up(&limits, Whom::Guest(B)), false);
+        tokio::time::advance(LONGEST_BACKOFF).await;
+        assert_eq!(admit(&limits, B), Ok(()));
         let one = give_up(&limits, Whom::Bulk);
+        let two = give_up(&limits, Whom::Bulk);
         assert!(limits.bulk_may_ask_monitors() && limits.bulk_is_stuck());
-        let _two = give_up(&limits, Whom::Bulk);
-        assert!(!limits.bulk_may_ask_monitors());
+        assert_eq!(limits.slots.available_permits(), 1);
+        let three = give_up(&limits, Whom::Guest(A));
+        assert!(!limits.bulk_may_ask_monitors() && !limits.all_stuck());
+        assert_eq!(limits.slots.available_permits(), 1, "the reserve");
         assert!(limits.admit(Whom::Host, String::new).is_ok());
-        let _three = give_up(&limits, Whom::Host);
+        assert_eq!(admit(&limits, GuestId([3; 16])), Ok(()));
+        assert!(admit(&limits, B).is_err(), "it failed before: not with the reserve");
+        let four = give_up(&limits, Whom::Host);
+        assert!(limits.all_stuck());
         assert!(matches!(limits.admit(Whom::Host, String::new), Err(LibvirtError::Away(_))));
-        limits.back(&one, true);
-        assert!(limits.admit(Whom::Host, String::new).is_ok());
+        // They come back in any order, and in the end there are as many slots as in the beginning.
+        for (stuck, free) in [(two, 1), (four, 1), (one, 2), (three, 3)] {
+            back(&limits, stuck, true);
+            assert!(limits.admit(Whom::Host, String::new).is_ok());
+            assert_eq!(limits.slots.available_permits(), free);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn statistics_mark_and_clear_a_hung_guest() {
         let limits = Limits::new(3);
+        let bulk = give_up(&limits, Whom::Bulk);
+        assert!(limits.somebody_hangs_unseen());
         assert!(limits.seen(A, true) && !limits.seen(A, true));
+        assert!(!limits.somebody_hangs_unseen());
         assert!(admit(&limits, A).is_err());
         assert!(limits.seen(A, false) && !limits.seen(A, false));
         assert_eq!(admit(&limits, A), Ok(()));
+        // The bulk call that it held up has come back: it may be asked, and its answer is news.
+        assert!(limits.seen(A, true));
+        back(&limits, bulk, true);
+        assert_eq!(admit(&limits, A), Ok(()));
+        assert!(limits.seen(A, false));
     }
 }

@@ -3,7 +3,7 @@
 //! Built with `CacheProperties::No`: libvirt-dbus answers `GetAll` with every value wrapped twice. Absent on purpose:
 //! `SetGuestVcpus` (crashes libvirt-dbus 1.4.1) and `SetVcpus` (vCPU hot-unplug).
 
-use super::stats::Records;
+use super::stats::{Params, Records};
 use std::collections::HashMap;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
@@ -30,6 +30,7 @@ pub(super) type JobInfo = (i32, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64
 pub(crate) trait Domain {
     #[zbus(property)]
     fn name(&self) -> zbus::Result<String>;
+    fn get_stats(&self, stats: u32, flags: u32) -> zbus::Result<Params>;
     fn get_vcpu_pin_info(&self, flags: u32) -> zbus::Result<Vec<Vec<bool>>>;
     fn pin_vcpu(&self, vcpu: u32, cpus: &[bool], flags: u32) -> zbus::Result<()>;
     fn get_emulator_pin_info(&self, flags: u32) -> zbus::Result<Vec<bool>>;

@@ -86,7 +86,20 @@ impl<'de> Visitor<'de> for RecordVisitor {
     }
 }
 
-struct Params(Record);
+/// The statistics of one domain, whose name is known.
+#[derive(Debug)]
+pub(super) struct Params(Record);
+
+impl Params {
+    /// See [`Depth`].
+    pub(super) fn depth(&self) -> Depth {
+        self.0.depth
+    }
+}
+
+impl Type for Params {
+    const SIGNATURE: &'static Signature = <std::collections::HashMap<String, Variant<'_>>>::SIGNATURE;
+}
 
 impl<'de> Deserialize<'de> for Params {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {

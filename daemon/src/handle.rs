@@ -76,10 +76,10 @@ pub struct GuestView {
     pub profile: String,
     /// Why the guest is left alone, if it is: excluded, job active, unresponsive, admin override, paused.
     pub left_alone: Option<String>,
-    /// Knob values as last read back, text form by knob name.
-    pub knobs: BTreeMap<String, String>,
+    /// Knob values as last read back, text form by knob name. Shared, as the originals are: they rarely change.
+    pub knobs: Arc<BTreeMap<String, String>>,
     /// Knobs that Trimtab has turned and their originals.
-    pub originals: Vec<Original>,
+    pub originals: Vec<Arc<Original>>,
 }
 
 /// Why a request failed. Becomes `org.trimtab1.Error.*`.

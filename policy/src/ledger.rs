@@ -9,12 +9,13 @@ use crate::knob::{Family, Knob, KnobValue};
 use crate::topology::CpuSet;
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One knob that is not at its original.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    /// Original and what we set last.
-    pub(crate) original: Original,
+    /// Original and what we set last; shared with whoever shows it, which is at every tick.
+    pub(crate) original: Arc<Original>,
     /// Value before our last change, which a read-back that crossed it may still show.
     previous: KnobValue,
     /// Value of a refused change: it may have been set all the same (time-out).
@@ -23,6 +24,13 @@ pub(crate) struct Held {
     set_at: MonoNs,
     /// Read-backs in a row that showed `previous`.
     doubts: u8,
+}
+
+impl Held {
+    /// Notes what we set; returns what it was before.
+    fn replace_ours(&mut self, ours: KnobValue) -> KnobValue {
+        std::mem::replace(&mut Arc::make_mut(&mut self.original).ours, ours)
+    }
 }
 
 /// A knob that moved under us.
@@ -60,7 +68,8 @@ impl Ledger {
     pub(crate) fn load(originals: Vec<Original>, overrides: Vec<Override>) -> Self {
         let held = originals.into_iter().map(|o| {
             let (previous, unsure) = (o.ours.clone(), o.back_to.clone());
-            ((o.guest, o.knob), Held { original: o, previous, unsure, set_at: MonoNs(0), doubts: 0 })
+            let key = (o.guest, o.knob);
+            (key, Held { original: Arc::new(o), previous, unsure, set_at: MonoNs(0), doubts: 0 })
         });
         let handed_over = overrides.into_iter().map(|o| ((o.guest, o.family), o));
         Self { held: held.collect(), handed_over: handed_over.collect(), ..Self::default() }
@@ -73,7 +82,7 @@ impl Ledger {
 
     /// Originals of all held knobs.
     pub(crate) fn originals(&self) -> impl Iterator<Item = &Original> {
-        self.held.values().map(|h| &h.original)
+        self.held.values().map(|h| &*h.original)
     }
 
     /// Originals of one guest's held knobs.
@@ -82,7 +91,7 @@ impl Ledger {
     }
 
     /// Records of one guest's held knobs.
-    pub(crate) fn held_of(&self, guest: GuestId) -> impl Iterator<Item = &Original> {
+    pub(crate) fn held_of(&self, guest: GuestId) -> impl Iterator<Item = &Arc<Original>> {
         // The first knob in the order of knobs.
         let mine =
             self.held.range((guest, Knob::VcpuAffinity(0))..).take_while(move |((g, _), _)| *g == guest);
@@ -90,7 +99,7 @@ impl Ledger {
     }
 
     pub(crate) fn held(&self, guest: GuestId, knob: Knob) -> Option<&Original> {
-        self.held.get(&(guest, knob)).map(|h| &h.original)
+        self.held.get(&(guest, knob)).map(|h| &*h.original)
     }
 
     /// Why a family of a guest belongs to the admin, if it does.
@@ -102,6 +111,15 @@ impl Ledger {
     pub(crate) fn remembered(&self) -> impl Iterator<Item = (GuestId, Option<i32>)> {
         let held = self.held.values().map(|h| (h.original.guest, h.original.pid));
         held.chain(self.handed_over.values().map(|o| (o.guest, o.pid)))
+    }
+
+    /// qemu's pid at the time when something of this guest was last remembered.
+    pub(crate) fn remembered_pid(&self, guest: GuestId) -> Option<i32> {
+        let mut handed_over = self.handed_over.range((guest, Family::Placement)..=(guest, Family::Priority));
+        match self.held_of(guest).next() {
+            Some(held) => held.pid,
+            None => handed_over.next().and_then(|(_, o)| o.pid),
+        }
     }
 
     /// Value that a held knob has as far as we know, if it is not to become `to`: what a change to `to` starts from.
@@ -121,7 +139,7 @@ impl Ledger {
     ) -> Original {
         let (id, name, pid) = guest;
         let held = self.held.entry((id, knob)).or_insert_with(|| Held {
-            original: Original {
+            original: Arc::new(Original {
                 guest: id,
                 guest_name: name.to_owned(),
                 pid,
@@ -129,7 +147,7 @@ impl Ledger {
                 value: from.clone(),
                 ours: from.clone(),
                 back_to: None,
-            },
+            }),
             previous: from.clone(),
             unsure: None,
             set_at: MonoNs(0),
@@ -137,20 +155,21 @@ impl Ledger {
         });
         // Until the change is confirmed either value may be read back.
         held.unsure = Some(to.clone());
-        Original { ours: to.clone(), ..held.original.clone() }
+        Original { ours: to.clone(), ..Original::clone(&held.original) }
     }
 
     /// Announces a way back: the record to store, so that a restart does not forget it.
     pub(crate) fn send_back(&mut self, guest: GuestId, knob: Knob, to: &KnobValue) -> Option<Effect> {
         let ours = self.start_of(guest, knob, to)?.clone();
         let held = self.held.get_mut(&(guest, knob))?;
-        held.original.back_to = Some(to.clone());
-        Some(Effect::SaveOriginal(Original { ours, ..held.original.clone() }))
+        let original = Arc::make_mut(&mut held.original);
+        original.back_to = Some(to.clone());
+        Some(Effect::SaveOriginal(Original { ours, ..original.clone() }))
     }
 
     /// A way back ended where it should. Returns what to store.
     pub(crate) fn arrive(&mut self, guest: GuestId, knob: Knob) -> Option<Effect> {
-        self.held.get_mut(&(guest, knob))?.original.back_to = None;
+        Arc::make_mut(&mut self.held.get_mut(&(guest, knob))?.original).back_to = None;
         self.settle(guest, knob)
     }
 
@@ -179,7 +198,7 @@ impl Ledger {
     pub(crate) fn set(&mut self, guest: GuestId, knob: Knob, value: &KnobValue, now: MonoNs) {
         self.seen.entry(guest).or_default().insert(knob, value.clone());
         if let Some(held) = self.held.get_mut(&(guest, knob)) {
-            held.previous = std::mem::replace(&mut held.original.ours, value.clone());
+            held.previous = held.replace_ours(value.clone());
             held.unsure = None;
             held.set_at = now;
             held.doubts = 0;
@@ -199,7 +218,7 @@ impl Ledger {
             self.held.remove(&(guest, knob));
             return Some(Effect::ForgetOriginal { guest, knob });
         }
-        Some(Effect::SaveOriginal(held.original.clone()))
+        Some(Effect::SaveOriginal(Original::clone(&held.original)))
     }
 
     /// Enters what was read back at `at` and gives the knobs that moved under us. `busy` names the knob that a change is
@@ -232,7 +251,7 @@ impl Ledger {
             } else if let Some(late) = held.unsure.take_if(|u| same(u, value, usable)) {
                 // A refused change that took effect after all.
                 seen.insert(knob, late.clone());
-                held.previous = std::mem::replace(&mut held.original.ours, late);
+                held.previous = held.replace_ours(late);
             } else if same(&held.previous, value, usable) && held.doubts == 0 {
                 held.doubts = 1;
             } else {
@@ -274,7 +293,7 @@ impl Ledger {
     /// Of a knob that a decision of the last run was turning, either value is expected.
     pub(crate) fn expect(&mut self, change: &Change) {
         if let Some(held) = self.held.get_mut(&(change.guest, change.knob)) {
-            held.original.ours = change.to.clone();
+            held.replace_ours(change.to.clone());
             held.unsure = Some(change.from.clone());
         }
     }

@@ -6,6 +6,7 @@
 mod arbiter;
 pub mod config;
 pub mod control;
+mod cpu_set;
 pub mod decision;
 pub mod engine;
 pub mod identify;

@@ -130,7 +130,7 @@ impl Differ {
     /// Rates from the previous sample to this one, which becomes the previous.
     ///
     /// Longer intervals than `gap_max_ms` give no rates: load on both sides of a stall is not the same load.
-    pub fn next(&mut self, sample: Sample, gap_max_ms: u64) -> Rates {
+    pub fn next(&mut self, mut sample: Sample, gap_max_ms: u64) -> Rates {
         let dt_s = self.previous.as_ref().and_then(|p| {
             let dt_ns = sample.at.since(p.at);
             (dt_ns > 0 && dt_ns <= gap_max_ms.saturating_mul(1_000_000)).then_some(dt_ns as f64 / 1e9)
@@ -140,7 +140,7 @@ impl Differ {
         if let (Some(dt_s), Some(begin)) = (dt_s, &previous) {
             rates.host = host_rates(begin, &sample, dt_s);
         }
-        for (&id, guest) in &sample.guests {
+        for (&id, guest) in &mut sample.guests {
             let begin = previous.as_ref().and_then(|p| p.guests.get(&id)).filter(|b| b.pid == guest.pid);
             let mut of_guest = match (dt_s, begin) {
                 (Some(dt_s), Some(begin)) => guest_rates(begin, guest, dt_s),
@@ -154,23 +154,25 @@ impl Differ {
         rates
     }
 
-    /// The sample that the last rates ended at.
+    /// The sample that the last rates ended at, without its statistics of disks and interfaces.
     pub fn last(&self) -> Option<&Sample> {
         self.previous.as_ref()
     }
 
     /// Disk and network rates between the last two ticks that had bulk statistics.
-    fn bulk(&mut self, id: GuestId, guest: &GuestSample, gap_max_ms: u64, rates: &mut GuestRates) {
+    fn bulk(&mut self, id: GuestId, guest: &mut GuestSample, gap_max_ms: u64, rates: &mut GuestRates) {
         let Some(at) = guest.stats_at else { return };
-        let now = Fresh { at, pid: guest.pid, blocks: guest.blocks.clone(), nets: guest.nets.clone() };
-        let Some(begin) = self.fresh.insert(id, now) else { return };
-        let dt_ns = at.since(begin.at);
-        if dt_ns == 0 || dt_ns > gap_max_ms.saturating_mul(1_000_000) || begin.pid != guest.pid {
-            return;
+        let (blocks, nets) = (std::mem::take(&mut guest.blocks), std::mem::take(&mut guest.nets));
+        let now = Fresh { at, pid: guest.pid, blocks, nets };
+        if let Some(begin) = self.fresh.get(&id).filter(|begin| begin.pid == now.pid) {
+            let dt_ns = at.since(begin.at);
+            if dt_ns > 0 && dt_ns <= gap_max_ms.saturating_mul(1_000_000) {
+                let dt_s = dt_ns as f64 / 1e9;
+                rates.disk = disk_rates(&begin.blocks, &now.blocks, dt_s);
+                rates.net_bps = net_rates(&begin.nets, &now.nets, dt_s);
+            }
         }
-        let dt_s = dt_ns as f64 / 1e9;
-        rates.disk = disk_rates(&begin.blocks, &guest.blocks, dt_s);
-        rates.net_bps = net_rates(&begin.nets, &guest.nets, dt_s);
+        self.fresh.insert(id, now);
     }
 }
 
@@ -229,7 +231,7 @@ fn busy(begin: &CpuTimes, end: &CpuTimes, dt_s: f64) -> Option<f64> {
 }
 
 fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates {
-    let mut roles: BTreeMap<ThreadRole, RoleRates> = BTreeMap::new();
+    let mut roles: Vec<RoleRates> = Vec::with_capacity(end.threads.len());
     let mut vcpus_seen = 0u32;
     let (mut instructions, mut switches, mut migrations) = (None::<f64>, None::<f64>, None::<f64>);
     let mut counted = 0;
@@ -254,13 +256,8 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
             vcpus_seen += 1;
         }
         let slices = per_s(b.slices, thread.slices, dt_s);
-        let role = roles.entry(thread.role).or_insert(RoleRates {
-            role: thread.role,
-            run: 0.0,
-            wait: 0.0,
-            slices_per_s: None,
-            last_cpu: None,
-        });
+        let new = || RoleRates { role: thread.role, run: 0.0, wait: 0.0, slices_per_s: None, last_cpu: None };
+        let role = by_role(&mut roles, thread.role, |r| r.role, new);
         role.run += run;
         role.wait += wait;
         role.slices_per_s = sum(role.slices_per_s, slices);
@@ -268,12 +265,12 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
     }
     let wanted = end.threads.iter().filter(|t| !t.role.is_service()).count() as u32;
     let complete = vcpus_seen > 0 && vcpus_seen == wanted && end.state == GuestState::Running;
-    let total = |f: fn(&RoleRates) -> f64| complete.then(|| roles.values().map(f).sum());
+    let total = |f: fn(&RoleRates) -> f64| complete.then(|| roles.iter().map(f).sum());
     GuestRates {
         name: end.name.clone(),
         run: total(|r| r.run),
         wait: total(|r| r.wait),
-        roles: roles.into_values().collect(),
+        roles,
         // A vCPU whose counter is missing at this tick would look like lost work.
         instructions_per_s: instructions.filter(|_| counted == wanted),
         switches_per_s: switches,
@@ -281,6 +278,21 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         cpu_pressure: pressure(begin.psi.cpu, end.psi.cpu, dt_s),
         ..GuestRates::default()
     }
+}
+
+/// The entry of one role in a list in order of role, made if it is not there. A guest has few roles: a list is quicker than a
+/// map, and is what is wanted in the end.
+pub(crate) fn by_role<T>(
+    all: &mut Vec<T>,
+    role: ThreadRole,
+    of: impl Fn(&T) -> ThreadRole,
+    new: impl FnOnce() -> T,
+) -> &mut T {
+    let at = all.binary_search_by_key(&role, of).unwrap_or_else(|at| {
+        all.insert(at, new());
+        at
+    });
+    &mut all[at]
 }
 
 fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {

@@ -4,7 +4,7 @@
 //! two samples. May not: hold anything derived.
 
 use crate::knob::{Knob, KnobValue, PriorityDomain};
-use crate::topology::{CpuSet, Topology};
+use crate::topology::Topology;
 use crate::units::{GuestId, MonoNs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,6 +241,4 @@ pub struct GuestSample {
     pub psi: PsiSet,
     /// Knob values read back from libvirt at this tick; absent in the ticks between (read-backs are rarer than samples).
     pub knobs: Option<BTreeMap<Knob, KnobValue>>,
-    /// CPUs that the guest's cgroup may use at all, where known.
-    pub allowed_cpus: Option<CpuSet>,
 }

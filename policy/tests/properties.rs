@@ -18,7 +18,7 @@ use trimtab_policy::topology::{Cpu, CpuSet, Topology};
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
 fn cpu_set() -> impl Strategy<Value = CpuSet> {
-    proptest::collection::btree_set(0..200u32, 0..40).prop_map(CpuSet)
+    proptest::collection::btree_set(0..200u32, 0..40).prop_map(|cpus| cpus.into_iter().collect())
 }
 
 fn knob() -> impl Strategy<Value = Knob> {

@@ -6,7 +6,9 @@ use crate::libvirt::{GuestRef, GuestStats, LibvirtError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use trimtab_policy::knob::{Knob, KnobValue};
-use trimtab_policy::sample::{BlockSample, GuestMeta, GuestSample, GuestState, NetSample, ThreadSample};
+use trimtab_policy::sample::{
+    BlockSample, GuestMeta, GuestSample, GuestState, NetSample, PsiSet, ThreadSample,
+};
 use trimtab_policy::units::{GuestId, MonoNs};
 
 /// Which question about a guest is out; each is asked once at a time.
@@ -33,9 +35,9 @@ pub struct Tracked {
     pub state: GuestState,
     /// vCPUs online.
     pub vcpus: u32,
-    /// Disks, interfaces, balloon by the last statistics that had them.
+    /// Disks by the last statistics that had them, until a sample has taken them.
     pub blocks: Vec<BlockSample>,
-    /// Interfaces.
+    /// Interfaces, likewise.
     pub nets: Vec<NetSample>,
     /// Balloon, KiB.
     pub balloon_kib: Option<u64>,
@@ -50,14 +52,16 @@ pub struct Tracked {
     /// Those of before it, for the sample under way: they are not newer than its host. A read-back that has seen CPUs
     /// vanish of which the host's side does not know yet would look like an admin's hand.
     pub due_knobs: Option<BTreeMap<Knob, KnobValue>>,
-    /// Knobs as last read back.
-    pub knobs: BTreeMap<Knob, KnobValue>,
+    /// Knobs as last read back, as text: shown at every tick, read rarely.
+    pub knobs: Arc<BTreeMap<String, String>>,
     /// Questions that are out.
     pub asked: BTreeSet<Ask>,
     /// Questions to ask as soon as there is room.
     pub wanted: BTreeSet<Ask>,
     /// Questions to ask again at the next tick, because this one was not answered in time.
     pub again: BTreeSet<Ask>,
+    /// It is in the line of those who wait for a question to be asked.
+    pub in_line: bool,
 }
 
 impl Tracked {
@@ -82,17 +86,17 @@ impl Tracked {
     }
 
     /// Takes over what the bulk statistics said at `at`; those of a busy domain lack disks, and are no statistics then.
-    pub fn take_stats(&mut self, stats: &GuestStats, at: MonoNs) {
-        self.name.clone_from(&stats.name);
+    pub fn take_stats(&mut self, stats: GuestStats, at: MonoNs) {
+        self.name = stats.name;
         self.state = stats.state;
         if let Some(vcpus) = stats.vcpus {
             self.vcpus = vcpus;
         }
-        let Some(blocks) = &stats.blocks else { return };
+        let Some(blocks) = stats.blocks else { return };
         self.stats_at = Some(at);
-        self.blocks.clone_from(blocks);
-        if let Some(nets) = &stats.nets {
-            self.nets.clone_from(nets);
+        self.blocks = blocks;
+        if let Some(nets) = stats.nets {
+            self.nets = nets;
         }
         if stats.balloon_kib.is_some() {
             self.balloon_kib = stats.balloon_kib;
@@ -107,14 +111,27 @@ impl Tracked {
         self.wanted.append(&mut self.again);
     }
 
+    /// Takes over what was read back.
+    pub fn take_knobs(&mut self, knobs: BTreeMap<Knob, KnobValue>) {
+        let text = |(knob, value): (&Knob, &KnobValue)| (knob.to_string(), value.to_string());
+        self.knobs = Arc::new(knobs.iter().map(text).collect());
+        self.fresh_knobs = Some(knobs);
+    }
+
+    /// The next question to ask. One that is out already has to come back first: what it will say may be older than what made
+    /// us ask again.
+    pub fn next_ask(&self) -> Option<Ask> {
+        self.wanted.iter().find(|ask| !self.asked.contains(ask)).copied()
+    }
+
     /// A knob was turned: what was read back before that would look like somebody else's hand.
     pub fn forget_read_back(&mut self) {
         self.fresh_knobs = None;
         self.due_knobs = None;
     }
 
-    /// The guest as part of this tick's sample. Knobs that were read back are handed over once.
-    pub fn sample(&mut self, threads: Vec<ThreadSample>, host: GuestHostSide) -> GuestSample {
+    /// The guest as part of this tick's sample. Statistics and knobs that were read back are handed over once.
+    pub fn sample(&mut self, threads: Vec<ThreadSample>, psi: PsiSet) -> GuestSample {
         let unknown = || Arc::new(GuestMeta { excluded: true, ..GuestMeta::default() });
         GuestSample {
             name: self.name.clone(),
@@ -123,26 +140,16 @@ impl Tracked {
             meta: self.meta.clone().unwrap_or_else(unknown),
             vcpus: self.vcpus,
             threads,
-            blocks: self.blocks.clone(),
-            nets: self.nets.clone(),
+            blocks: std::mem::take(&mut self.blocks),
+            nets: std::mem::take(&mut self.nets),
             balloon_kib: self.balloon_kib,
             stats_at: self.stats_at.take(),
             job_active: self.job_active,
             unresponsive: self.unresponsive,
-            psi: host.psi,
+            psi,
             knobs: self.due_knobs.take(),
-            allowed_cpus: host.allowed_cpus,
         }
     }
-}
-
-/// What the host's side knows of a guest beside its threads.
-#[derive(Clone, Debug, Default)]
-pub struct GuestHostSide {
-    /// PSI of its cgroup.
-    pub psi: trimtab_policy::sample::PsiSet,
-    /// CPUs that its cgroup may use.
-    pub allowed_cpus: Option<trimtab_policy::topology::CpuSet>,
 }
 
 /// Brings the table in line with the list of active domains. Returns the guests that are new and those that are gone.

@@ -9,6 +9,7 @@
 //! May not: await anything, read a clock (`run` hands the time in), write to the store or turn a knob (the performer does).
 
 pub mod guests;
+mod questions;
 pub mod requests;
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,18 @@ use crate::handle::{Reply, View};
 use crate::libvirt::{GuestRef, GuestStats, LibvirtError, LibvirtEvent};
 use crate::performer::{Batch, Performed};
 use crate::sensors::Sensors;
-use guests::{Ask, GuestHostSide, Tracked, reconcile};
+use guests::{Ask, Tracked, reconcile};
+use questions::Questions;
 use requests::Question;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use trimtab_policy::decision::{Decision, Effect};
-use trimtab_policy::engine::{Engine, Observation};
+use trimtab_policy::engine::Engine;
 use trimtab_policy::knob::{Knob, KnobValue};
-use trimtab_policy::sample::{HostSample, Sample, ThreadSample};
+use trimtab_policy::rates::Rates;
+use trimtab_policy::sample::{HostSample, PsiSet, Sample, ThreadSample};
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
 /// Ticks between two looks at the list of guests without any event: events can get lost, a minute of it is enough.
@@ -64,7 +67,8 @@ struct Partial {
     at: MonoNs,
     wall: UnixMs,
     host: HostSample,
-    threads: BTreeMap<GuestId, (Vec<ThreadSample>, GuestHostSide)>,
+    /// Of each guest, with the pressure in its cgroup.
+    threads: BTreeMap<GuestId, (Vec<ThreadSample>, PsiSet)>,
 }
 
 /// Where libvirt keeps `NAME.pid`, and so on: what the loop has to know of its surroundings.
@@ -86,6 +90,7 @@ pub struct ControlLoop {
     sensors: Sensors,
     around: Surroundings,
     guests: BTreeMap<GuestId, Tracked>,
+    questions: Questions,
     tick: u64,
     partial: Option<Partial>,
     bulk_out: bool,
@@ -93,7 +98,7 @@ pub struct ControlLoop {
     list_wanted: bool,
     libvirt: String,
     store_health: String,
-    seen: Observation,
+    seen: Rates,
     /// Shared with the views, which are made at every tick while decisions rarely change.
     decisions: Vec<Arc<Decision>>,
     undone: requests::Undone,
@@ -114,6 +119,7 @@ impl ControlLoop {
         Self {
             engine,
             sensors,
+            questions: Questions::new(around.questions),
             around,
             guests: BTreeMap::new(),
             tick: 0,
@@ -123,7 +129,7 @@ impl ControlLoop {
             list_wanted: true,
             libvirt: "connecting".to_owned(),
             store_health: "ok".to_owned(),
-            seen: Observation::default(),
+            seen: Rates::default(),
             decisions: newest.into_iter().map(Arc::new).collect(),
             undone: requests::Undone::default(),
             view,
@@ -144,19 +150,16 @@ impl ControlLoop {
         self.store_health = store_health;
         self.finish(&mut work);
         self.tick += 1;
-        self.guests.values_mut().for_each(Tracked::tick);
+        for (&id, guest) in &mut self.guests {
+            guest.tick();
+            self.questions.want(id, guest, []);
+        }
         let host = self.sensors.host();
         let mut threads = BTreeMap::new();
         for (&id, guest) in &mut self.guests {
             let Some(pid) = guest.pid else { continue };
             match self.sensors.guest(pid) {
-                Some(sampled) => {
-                    let side = GuestHostSide {
-                        psi: self.sensors.guest_psi(pid),
-                        allowed_cpus: self.sensors.guest_allowed_cpus(pid),
-                    };
-                    threads.insert(id, (sampled, side));
-                }
+                Some(sampled) => drop(threads.insert(id, (sampled, self.sensors.guest_psi(pid)))),
                 None => {
                     // The process ended; libvirt will say what became of the guest.
                     guest.pid = None;
@@ -205,7 +208,7 @@ impl ControlLoop {
         self.bulk_out = false;
         match answer {
             Ok(stats) => {
-                for record in &stats {
+                for record in stats {
                     match record.id.and_then(|id| self.guests.get_mut(&id)) {
                         Some(guest) => guest.take_stats(record, now),
                         None => self.list_wanted = true,
@@ -237,7 +240,7 @@ impl ControlLoop {
         for id in &new {
             tracing::info!(guest = %id, name = self.guests[id].name, "guest found");
         }
-        for guest in self.guests.values_mut() {
+        for (&id, guest) in &mut self.guests {
             let pid = crate::libvirt::qemu_pid(&self.around.pid_dir, &guest.name);
             if pid.is_some() && pid != guest.pid {
                 // Another process is another life: everything about it may differ.
@@ -246,8 +249,9 @@ impl ControlLoop {
             } else if guest.pid.is_none() {
                 guest.pid = pid;
             }
+            self.questions.want(id, guest, []);
         }
-        self.ask_wanted(&mut work);
+        self.questions.ask(&mut self.guests, &mut work);
         work
     }
 
@@ -262,14 +266,11 @@ impl ControlLoop {
             match answer {
                 // Asked for again meanwhile: this may be older than what made us ask, such as a change of our own.
                 Ok(_) if guest.wanted.contains(&Ask::Knobs) => {}
-                Ok(knobs) => {
-                    guest.knobs.clone_from(&knobs);
-                    guest.fresh_knobs = Some(knobs);
-                }
+                Ok(knobs) => guest.take_knobs(knobs),
                 Err(error) => tracing::debug!(%error, "knobs not read back"),
             }
         }
-        self.asked_on()
+        self.asked_on(id)
     }
 
     /// Metadata of one guest. A guest with unreadable metadata is left alone until it can be read: its wishes are unknown.
@@ -281,7 +282,7 @@ impl ControlLoop {
                 Err(error) => tracing::warn!(%error, guest = guest.name, "metadata not read"),
             }
         }
-        self.asked_on()
+        self.asked_on(id)
     }
 
     /// Whether one guest has an active job.
@@ -292,7 +293,7 @@ impl ControlLoop {
                 guest.job_active = *active;
             }
         }
-        self.asked_on()
+        self.asked_on(id)
     }
 
     /// Something happened in libvirt.
@@ -303,8 +304,8 @@ impl ControlLoop {
                 tracing::info!("libvirt is connected");
                 self.libvirt = view::CONNECTED.to_owned();
                 self.list_wanted = true;
-                for guest in self.guests.values_mut() {
-                    guest.wanted.extend([Ask::Metadata, Ask::Knobs, Ask::Job]);
+                for (&id, guest) in &mut self.guests {
+                    self.questions.want(id, guest, [Ask::Metadata, Ask::Knobs, Ask::Job]);
                 }
                 self.list_guests(&mut work);
             }
@@ -314,7 +315,7 @@ impl ControlLoop {
             }
             LibvirtEvent::Lifecycle(id) => {
                 if let Some(guest) = self.guests.get_mut(&id) {
-                    guest.wanted.extend([Ask::Knobs, Ask::Job]);
+                    self.questions.want(id, guest, [Ask::Knobs, Ask::Job]);
                 }
                 self.list_wanted = true;
                 self.list_guests(&mut work);
@@ -353,33 +354,17 @@ impl ControlLoop {
 
     fn want(&mut self, id: GuestId, ask: Ask, work: &mut Vec<Work>) {
         if let Some(guest) = self.guests.get_mut(&id) {
-            guest.wanted.insert(ask);
+            self.questions.want(id, guest, [ask]);
         }
-        self.ask_wanted(work);
+        self.questions.ask(&mut self.guests, work);
     }
 
-    /// An answer made room for the next question.
-    fn asked_on(&mut self) -> Vec<Work> {
+    /// An answer about this guest made room for the next question.
+    fn asked_on(&mut self, id: GuestId) -> Vec<Work> {
         let mut work = Vec::new();
-        self.ask_wanted(&mut work);
+        self.questions.answered(id, self.guests.get_mut(&id));
+        self.questions.ask(&mut self.guests, &mut work);
         work
-    }
-
-    /// Asks what is wanted, as far as there is room: whoever waits for a call slot would seem not to answer.
-    fn ask_wanted(&mut self, work: &mut Vec<Work>) {
-        let mut room =
-            self.around.questions.saturating_sub(self.guests.values().map(|guest| guest.asked.len()).sum());
-        for (&id, guest) in &mut self.guests {
-            for ask in std::mem::take(&mut guest.wanted) {
-                if room > 0 && guest.asked.insert(ask) {
-                    room -= 1;
-                    work.push(Work::AskGuest(id, guest.name.clone(), ask));
-                } else {
-                    // No room, or out already; but what that will say may be older than what made us ask again.
-                    guest.wanted.insert(ask);
-                }
-            }
-        }
     }
 
     fn list_guests(&mut self, work: &mut Vec<Work>) {
@@ -399,18 +384,15 @@ impl ControlLoop {
             self.list_wanted = true;
         }
         self.list_guests(work);
-        let turned: BTreeSet<GuestId> = self.engine.originals().map(|o| o.guest).collect();
-        for (slot, (id, guest)) in self.guests.iter_mut().enumerate() {
+        for (slot, (&id, guest)) in self.guests.iter_mut().enumerate() {
             let phase = self.tick + slot as u64;
-            let every = if turned.contains(id) { READBACK_TURNED_TICKS } else { READBACK_TICKS };
-            if phase.is_multiple_of(every) {
-                guest.wanted.insert(Ask::Knobs);
-            }
-            if phase.is_multiple_of(JOB_TICKS) {
-                guest.wanted.insert(Ask::Job);
-            }
+            let may_be_turned = phase.is_multiple_of(READBACK_TURNED_TICKS);
+            let turned = may_be_turned && self.engine.originals_of(id).next().is_some();
+            let knobs = (turned || phase.is_multiple_of(READBACK_TICKS)).then_some(Ask::Knobs);
+            let job = phase.is_multiple_of(JOB_TICKS).then_some(Ask::Job);
+            self.questions.want(id, guest, knobs.into_iter().chain(job));
         }
-        self.ask_wanted(work);
+        self.questions.ask(&mut self.guests, work);
     }
 
     /// Completes the sample under way, if there is one, lets the engine decide and shows the result.
@@ -420,12 +402,12 @@ impl ControlLoop {
             .guests
             .iter_mut()
             .map(|(&id, guest)| {
-                let (threads, side) = threads.remove(&id).unwrap_or_default();
-                (id, guest.sample(threads, side))
+                let (threads, psi) = threads.remove(&id).unwrap_or_default();
+                (id, guest.sample(threads, psi))
             })
             .collect();
         let tick = self.engine.observe(Sample { at, wall, host, guests });
-        self.seen = tick.observation;
+        self.seen = tick.rates;
         self.perform(wall, tick.effects, work);
         if self.tick.is_multiple_of(self.around.journal_every_ticks) {
             let rows = self.sample_rows(wall);

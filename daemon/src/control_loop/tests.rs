@@ -233,6 +233,22 @@ fn a_crowd_is_asked_one_after_the_other() {
 }
 
 #[test]
+fn who_wants_much_stands_in_line_and_who_is_gone_keeps_a_place() {
+    let mut rig = Rig::new();
+    rig.connect();
+    let b = GuestId([2; 16]);
+    let named = |id, name: &str| GuestRef { id, name: name.to_owned() };
+    assert!(rig.control.on_guests(Ok(vec![named(A, "a"), named(b, "b")])).is_empty(), "three are out");
+    assert!(rig.control.on_libvirt(LibvirtEvent::Tunable(A)).is_empty());
+    let next = rig.control.on_knobs(A, Ok(BTreeMap::new()));
+    assert!(matches!(next[..], [Work::AskGuest(id, _, _)] if id == b), "{next:?}");
+    // Two questions about A are out whether or not it is there.
+    assert!(rig.control.on_guests(Ok(vec![named(b, "b")])).is_empty());
+    let next = rig.control.on_job(A, &Err(LibvirtError::Gone("a".to_owned())));
+    assert!(matches!(next[..], [Work::AskGuest(id, _, _)] if id == b), "{next:?}");
+}
+
+#[test]
 fn the_newest_decisions_need_no_journal() {
     let mut rig = Rig::new();
     let decision = |id| Decision {

@@ -17,7 +17,7 @@ pub(super) const DECISIONS: usize = 100;
 impl ControlLoop {
     /// Replaces the view.
     pub(super) fn publish(&mut self, wall: UnixMs) {
-        let host = &self.seen.rates.host;
+        let host = &self.seen.host;
         let view = View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ticks: self.tick,
@@ -30,7 +30,7 @@ impl ControlLoop {
             cpus: host.cpus.keys().copied().collect::<CpuSet>().to_string(),
             host_busy: host.busy,
             host_pressure: host.cpu_pressure,
-            objective: self.seen.score.value,
+            objective: self.engine.score().value,
             guests: self.guests.iter().map(|(&id, guest)| (id, self.guest_view(id, guest))).collect(),
             decisions: self.decisions.clone(),
             policy_toml: self.policy_toml.clone(),
@@ -39,8 +39,8 @@ impl ControlLoop {
     }
 
     fn guest_view(&self, id: GuestId, guest: &Tracked) -> GuestView {
-        let rates = self.seen.rates.guests.get(&id);
-        let found = self.seen.findings.get(&id);
+        let rates = self.seen.guests.get(&id);
+        let found = self.engine.finding(id);
         let disk = rates.and_then(|r| r.disk.as_ref());
         GuestView {
             name: guest.name.clone(),
@@ -57,7 +57,7 @@ impl ControlLoop {
             bottleneck: found.map(|f| f.bottleneck.to_string()).unwrap_or_default(),
             profile: found.map(|f| f.role.to_string()).unwrap_or_default(),
             left_alone: self.engine.left_alone(id),
-            knobs: guest.knobs.iter().map(|(knob, value)| (knob.to_string(), value.to_string())).collect(),
+            knobs: Arc::clone(&guest.knobs),
             originals: self.engine.originals_of(id).cloned().collect(),
         }
     }
@@ -74,10 +74,10 @@ impl ControlLoop {
                 run_delay: run_delay(rates),
                 read_bps: disk.map(|d| d.read_bps),
                 write_bps: disk.map(|d| d.write_bps),
-                speed: self.seen.findings.get(id).and_then(|f| f.speed),
+                speed: self.engine.finding(*id).and_then(|f| f.speed),
             }
         };
-        self.seen.rates.guests.iter().map(row).collect()
+        self.seen.guests.iter().map(row).collect()
     }
 }
 

@@ -134,12 +134,12 @@ impl Guest {
     /// Values of its knobs as last read back, by knob name: a CPU list for affinities, a number otherwise.
     #[zbus(property)]
     fn knobs(&self) -> Result<BTreeMap<String, String>, Error> {
-        self.seen("Knobs", |g| Some(g.knobs.clone()))
+        self.seen("Knobs", |g| Some(BTreeMap::clone(&g.knobs)))
     }
 
     /// Knobs that Trimtab has turned: knob, value before Trimtab first touched it, value that Trimtab set last.
     #[zbus(property)]
     fn originals(&self) -> Result<Vec<OriginalRecord>, Error> {
-        self.seen("Originals", |g| Some(g.originals.iter().map(OriginalRecord::from).collect()))
+        self.seen("Originals", |g| Some(g.originals.iter().map(|o| OriginalRecord::from(&**o)).collect()))
     }
 }

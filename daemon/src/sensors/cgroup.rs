@@ -1,12 +1,11 @@
-//! The guest's own cgroup: where it is, its pressure and the CPUs that it may use.
+//! The guest's own cgroup: where it is, and its pressure.
 //!
 //! Approach: libvirt gives each guest a machine-level group (`machine-qemu…scope` under systemd, `qemu-N-NAME.libvirt-qemu`
 //! without) and groups for its threads below. Only the machine-level group speaks for the guest: the groups below carry
 //! the pins that Trimtab itself turns. Where no such group exists (session mode, the unified tree of a hybrid host) the
-//! values are absent rather than those of a group shared with others.
+//! pressure is absent rather than that of a group shared with others.
 //! May not: write.
 
-use super::files::HostFile;
 use super::host::Pressure;
 use std::path::{Path, PathBuf};
 use trimtab_policy::knob::PriorityDomain;
@@ -60,26 +59,15 @@ impl Hierarchies {
 #[derive(Debug)]
 pub(super) struct GuestGroup {
     pressure: Option<Pressure>,
-    cpus: Option<HostFile>,
 }
 
 impl GuestGroup {
     /// Finds the groups of process `pid`.
     pub(super) fn find(proc_root: &Path, pid: i32, hierarchies: &Hierarchies) -> Self {
         let text = memberships(proc_root, pid);
-        let place = |root: &Option<PathBuf>, controller: &str| {
-            let path = membership(&text, controller).and_then(machine_level)?;
-            Some(root.as_ref()?.join(path.trim_start_matches('/')))
-        };
-        let v2 = place(&hierarchies.v2, "");
-        let v1_cpuset = place(&hierarchies.v1_cpuset, "cpuset");
-        let cpus = v1_cpuset
-            .map(|dir| dir.join("cpuset.effective_cpus"))
-            .or_else(|| v2.as_ref().map(|dir| dir.join("cpuset.cpus.effective")));
-        Self {
-            pressure: v2.map(|dir| Pressure::open(&dir, ".pressure")),
-            cpus: cpus.map(|file| HostFile::open(&file)),
-        }
+        let path = membership(&text, "").and_then(machine_level).map(|path| path.trim_start_matches('/'));
+        let dir = hierarchies.v2.as_ref().zip(path).map(|(root, path)| root.join(path));
+        Self { pressure: dir.map(|dir| Pressure::open(&dir, ".pressure")) }
     }
 
     /// Pressure of the group.
@@ -87,16 +75,9 @@ impl GuestGroup {
         self.pressure.as_ref().map(Pressure::read).unwrap_or_default()
     }
 
-    /// CPUs that the group may use at all.
-    pub(super) fn allowed_cpus(&self) -> Option<CpuSet> {
-        let mut buf = [0; 4096];
-        cpu_list(self.cpus.as_ref()?.read(&mut buf)?)
-    }
-
     /// Descriptors held.
     pub(super) fn descriptors(&self) -> usize {
         self.pressure.as_ref().map_or(0, Pressure::descriptors)
-            + self.cpus.as_ref().map_or(0, HostFile::descriptors)
     }
 }
 

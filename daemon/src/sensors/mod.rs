@@ -39,7 +39,7 @@ const FORGET_TICKS: u64 = 3;
 /// Ticks between two searches for vhost workers outside of qemu, unless a new guest calls for one.
 const VHOST_TICKS: u64 = 30;
 /// Context switches and migrations are read in the first two of so many ticks.
-const SOFTWARE_EVENT_TICKS: u64 = 10;
+const SOFTWARE_EVENT_TICKS: u64 = 30;
 
 /// Where and how to look. `default()` is a real host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Default for SensorsConfig {
             cgroup_root: "/sys/fs/cgroup".into(),
             allowed: None,
             priority: None,
-            stat_ticks: 10,
+            stat_ticks: 30,
             perf: true,
             descriptors: None,
         }
@@ -214,11 +214,6 @@ impl Sensors {
     /// Pressure of the guest's own cgroup, where it has one (v2). Absent for a pid that `guest` has not seen.
     pub fn guest_psi(&self, pid: i32) -> PsiSet {
         self.guests.get(&pid).map(|guest| guest.group.psi()).unwrap_or_default()
-    }
-
-    /// CPUs that the guest's own cgroup may use at all, where known.
-    pub fn guest_allowed_cpus(&self, pid: i32) -> Option<CpuSet> {
-        self.guests.get(&pid)?.group.allowed_cpus()
     }
 
     /// Asks for the storage traffic of each thread of this guest (three times the cost of the rest), or no longer.

@@ -94,14 +94,15 @@ impl Thread {
         let mut files = Files { dir, tid: self.tid, budget };
         let mut sample = self.blank();
         if rules.has_sched_stat
-            && let Some(seen) = files.read(&mut self.sched_stat, "schedstat", 1.0, parse::sched_stat)?
+            && let Some(seen) =
+                files.read::<128, _>(&mut self.sched_stat, "schedstat", 1.0, parse::sched_stat)?
         {
             sample.run_ns = Some(seen.run_ns);
             sample.wait_ns = Some(seen.wait_ns);
             sample.slices = Some(seen.slices);
         }
         if self.stat_due(sample.slices, rules)
-            && let Some(stat) = files.read(&mut self.stat, "stat", STAT_SHARE, parse::stat)?
+            && let Some(stat) = files.read::<1024, _>(&mut self.stat, "stat", STAT_SHARE, parse::stat)?
         {
             self.stat_slices = sample.slices;
             self.last_cpu = stat.processor;
@@ -112,7 +113,8 @@ impl Thread {
             }
         }
         (sample.last_cpu, sample.blkio_ns) = (self.last_cpu, self.blkio_ns);
-        if with_io && let Some(io) = files.read(&mut self.io, "io", IO_SHARE, |text| Some(parse::io(text)))? {
+        let parse_io = |text: &[u8]| Some(parse::io(text));
+        if with_io && let Some(io) = files.read::<512, _>(&mut self.io, "io", IO_SHARE, parse_io)? {
             (sample.read_bytes, sample.write_bytes) = (io.read_bytes, io.write_bytes);
         }
         sample.perf = self.events((sample.run_ns, sample.slices), rules, perf, budget);
@@ -167,16 +169,17 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// Reads `name` through `kept`, opening (and keeping, if at most `share` of the budget is in use) it where needed.
+    /// Reads at most `N` bytes of `name` through `kept`, opening (and keeping, if at most `share` of the budget is in use) it where
+    /// needed.
     /// Outer `None`: the thread has ended. Inner `None`: unreadable or not in the documented form.
-    fn read<T>(
+    fn read<const N: usize, T>(
         &mut self,
         kept: &mut Option<OwnedFd>,
         name: &str,
         share: f64,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<Option<T>> {
-        let mut buf = [0; 1024];
+        let mut buf = [0; N];
         if kept.is_none() {
             match files::open_at(self.dir, &RelPath::of(self.tid, name)) {
                 Ok(file) => *kept = Some(file),

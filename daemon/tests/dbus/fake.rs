@@ -157,11 +157,11 @@ pub(crate) fn writer() -> GuestView {
         bottleneck: "io-service".to_owned(),
         profile: "w1-io".to_owned(),
         left_alone: None,
-        knobs: BTreeMap::from([
+        knobs: Arc::new(BTreeMap::from([
             ("emulator.affinity".to_owned(), "0".to_owned()),
             ("vcpu0.affinity".to_owned(), "0-1".to_owned()),
-        ]),
-        originals: vec![Original {
+        ])),
+        originals: vec![Arc::new(Original {
             guest: id(WRITER),
             guest_name: "writer".to_owned(),
             pid: Some(4711),
@@ -169,7 +169,7 @@ pub(crate) fn writer() -> GuestView {
             value: cpus("0-1"),
             ours: cpus("0"),
             back_to: None,
-        }],
+        })],
     }
 }
 

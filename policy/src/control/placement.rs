@@ -177,7 +177,7 @@ fn cores(state: &State, io: &[&Subject]) -> Vec<CpuSet> {
     let mut by_core: BTreeMap<(bool, u32, u32, u32), CpuSet> = BTreeMap::new();
     for &Cpu { cpu, core, llc, node, .. } in &state.topology.cpus {
         let preferred = state.topology.cpus.iter().any(|c| c.core == core && held.contains(c.cpu));
-        by_core.entry((!preferred, node, llc, core)).or_default().0.insert(cpu);
+        by_core.entry((!preferred, node, llc, core)).or_default().extend([cpu]);
     }
     by_core.into_values().collect()
 }

@@ -65,7 +65,9 @@ impl Engine {
 
     /// Guests that appeared, restarted, were renamed or are gone.
     pub(super) fn see_guests(&mut self, sample: &Sample) {
-        let remembered: Vec<GuestId> = self.ledger.remembered().map(|(id, _)| id).collect();
+        let mut remembered: Vec<GuestId> = self.ledger.remembered().map(|(id, _)| id).collect();
+        // One after the other in the ledger, and there may be a hundred knobs to a guest.
+        remembered.dedup();
         for id in remembered {
             let now = self.now;
             self.guests.entry(id).or_insert_with(|| Known::absent(now));
@@ -93,10 +95,9 @@ impl Engine {
             seen_at: self.now,
             present: true,
         };
-        // The pid that our books are about, which for a guest first seen since our own start is in the store.
-        let stored = self.ledger.remembered().find(|(guest, _)| *guest == id).and_then(|(_, pid)| pid);
         let old = self.guests.insert(id, new);
-        let was = old.as_ref().and_then(|o| o.pid).or(stored);
+        // The pid that our books are about, which for a guest first seen since our own start is in the store.
+        let was = old.as_ref().and_then(|o| o.pid).or_else(|| self.ledger.remembered_pid(id));
         let was_alone = old.as_ref().is_some_and(|o| o.left_alone().is_some());
         if was.is_some() && guest.pid.is_some() && was != guest.pid {
             self.note(Some(id), format!("{} was restarted: its knobs are libvirt's again", guest.name));

@@ -195,9 +195,11 @@ impl Engine {
 impl Before {
     /// Work at one tick relative to before, a mean over the kinds of work.
     fn ratio(&self, p: &Point) -> Option<f64> {
-        let ratios: Option<Vec<f64>> =
-            self.works.iter().zip(&self.rates).map(|(w, &was)| w.of(p).map(|is| is / was)).collect();
-        ratios.map(|r| r.iter().sum::<f64>() / r.len() as f64)
+        let mut sum = 0.0;
+        for (work, was) in self.works.iter().zip(&self.rates) {
+            sum += work.of(p)? / was;
+        }
+        Some(sum / self.works.len() as f64)
     }
 }
 

@@ -68,24 +68,11 @@ pub struct Start {
     pub overrides: Vec<Override>,
 }
 
-/// What was seen and found out at one tick.
-#[derive(Clone, Debug, Default)]
-pub struct Observation {
-    /// Rates of the interval.
-    pub rates: Rates,
-    /// What was found out, by guest.
-    pub findings: BTreeMap<GuestId, Finding>,
-    /// Live objective over the window.
-    pub score: Score,
-    /// Workload profile key.
-    pub profile: String,
-}
-
 /// What one tick brought.
 #[derive(Clone, Debug, Default)]
 pub struct Tick {
-    /// What was seen.
-    pub observation: Observation,
+    /// What was seen in the interval.
+    pub rates: Rates,
     /// What is to be done, in this order.
     pub effects: Vec<Effect>,
 }
@@ -259,13 +246,17 @@ impl Engine {
     }
 
     fn tick(&mut self, rates: Rates) -> Tick {
-        let observation = Observation {
-            rates,
-            findings: self.findings.clone(),
-            score: self.score.clone(),
-            profile: self.profile.clone(),
-        };
-        Tick { observation, effects: std::mem::take(&mut self.effects) }
+        Tick { rates, effects: std::mem::take(&mut self.effects) }
+    }
+
+    /// What was found out of a guest at the last tick.
+    pub fn finding(&self, guest: GuestId) -> Option<&Finding> {
+        self.findings.get(&guest)
+    }
+
+    /// Live objective over the window that ended with the last tick.
+    pub fn score(&self) -> &Score {
+        &self.score
     }
 
     /// Mode in force.
@@ -304,7 +295,7 @@ impl Engine {
     }
 
     /// Those of one guest.
-    pub fn originals_of(&self, guest: GuestId) -> impl Iterator<Item = &Original> {
+    pub fn originals_of(&self, guest: GuestId) -> impl Iterator<Item = &Arc<Original>> {
         self.ledger.held_of(guest)
     }
 

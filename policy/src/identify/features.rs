@@ -4,7 +4,7 @@
 //! moment of the last change to a knob, because what was measured before it describes another host.
 //! May not: judge.
 
-use crate::rates::{GuestRates, Rates};
+use crate::rates::{GuestRates, Rates, by_role};
 use crate::sample::ThreadRole;
 use crate::units::{GuestId, MonoNs};
 use serde::{Deserialize, Serialize};
@@ -100,20 +100,23 @@ impl Features {
         if points.is_empty() {
             return None;
         }
-        let n = points.len() as f64;
-        let mut roles: BTreeMap<ThreadRole, RoleLoad> = BTreeMap::new();
+        let n = points.len();
+        let mut roles: Vec<RoleLoad> = Vec::new();
         for load in points.iter().flat_map(|p| &p.roles) {
-            let sum = roles.entry(load.role).or_insert(RoleLoad { role: load.role, run: 0.0, wait: 0.0 });
-            sum.run += load.run / n;
-            sum.wait += load.wait / n;
+            let new = || RoleLoad { role: load.role, run: 0.0, wait: 0.0 };
+            let sum = by_role(&mut roles, load.role, |r| r.role, new);
+            sum.run += load.run / n as f64;
+            sum.wait += load.wait / n as f64;
         }
-        let roles: Vec<RoleLoad> = roles.into_values().collect();
         let known = |f: fn(&Point) -> Option<f64>| {
-            let values: Vec<f64> = points.iter().filter_map(|p| f(p)).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+            let (mut sum, mut values) = (0.0, 0_u32);
+            for value in points.iter().filter_map(|p| f(p)) {
+                (sum, values) = (sum + value, values + 1);
+            }
+            (values > 0).then(|| sum / f64::from(values))
         };
         Some(Self {
-            points: points.len(),
+            points: n,
             run: roles.iter().map(|r| r.run).sum(),
             wait: roles.iter().map(|r| r.wait).sum(),
             roles,
@@ -157,7 +160,11 @@ impl History {
 
     /// Points of one guest that ended after `after` and not later than `until`, oldest first.
     pub fn points(&self, id: GuestId, after: MonoNs, until: MonoNs) -> impl Iterator<Item = &Point> {
-        self.guests.get(&id).into_iter().flatten().filter(move |p| p.at > after && p.at <= until)
+        self.guests.get(&id).into_iter().flat_map(move |points| {
+            let (from, to) =
+                (points.partition_point(|p| p.at <= after), points.partition_point(|p| p.at <= until));
+            points.range(from..to.max(from))
+        })
     }
 
     /// Means over the last `window_ms` before `now`, but of nothing that ended at or before `since`.

@@ -6,7 +6,7 @@
 //! time in guest mode, and a context switch happens in the kernel), which needs CAP_PERFMON or perf_event_paranoid <= 1,
 //! and no more than that. Context switches and migrations are a group of their own, so that they stay exact when the
 //! hardware group is multiplexed; they describe a guest rather than measure it, so they are read in two successive ticks
-//! of every ten only (two, because a rate needs two readings) and absent in the others. A read interrupts the CPU that a
+//! of every thirty only (two, because a rate needs two readings) and absent in the others. A read interrupts the CPU that a
 //! running thread is on; a thread that has not run since is not read again.
 //! May not: open events for every process or CPU, write perf settings.
 

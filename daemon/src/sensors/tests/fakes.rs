@@ -111,8 +111,8 @@ fn stat_is_read_in_turn_and_only_after_running() {
         assert_eq!(last_cpu(&tick(&mut sensors, 100)), Some(39), "not scheduled since: cannot have moved");
     }
     host.put("proc/100/task/101/schedstat", "5000 7 5\n");
-    let seen: Vec<_> = (0..10).map(|_| last_cpu(&tick(&mut sensors, 100))).collect();
-    assert_eq!(seen[9], Some(3), "within stat_ticks: {seen:?}");
+    let seen: Vec<_> = (0..30).map(|_| last_cpu(&tick(&mut sensors, 100))).collect();
+    assert_eq!(seen[29], Some(3), "within stat_ticks: {seen:?}");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn few_descriptors_are_spent_on_what_is_read_most() {
 }
 
 #[test]
-fn v2_pressure_and_cpus_are_those_of_the_machine_group() {
+fn v2_pressure_is_that_of_the_machine_group() {
     let host = guest();
     host.put("cgroup/cgroup.controllers", "cpuset cpu io memory\n");
     host.put("proc/100/cgroup", &format!("0::{SCOPE}/libvirt/emulator\n"));
@@ -231,14 +231,11 @@ fn v2_pressure_and_cpus_are_those_of_the_machine_group() {
         host.put(&format!("cgroup{SCOPE}/{resource}.pressure"), PSI);
     }
     host.put(&format!("cgroup{SCOPE}/libvirt/emulator/memory.pressure"), PSI);
-    host.put(&format!("cgroup{SCOPE}/cpuset.cpus.effective"), "0-3,8\n");
-    host.put(&format!("cgroup{SCOPE}/libvirt/emulator/cpuset.cpus.effective"), "1\n");
     let mut sensors = host.sensors();
-    assert_eq!(sensors.guest_allowed_cpus(100), None, "not asked for yet");
+    assert_eq!(sensors.guest_psi(100), PsiSet::default(), "not asked for yet");
     tick(&mut sensors, 100);
     let psi = Some(Psi { some_us: 11, full_us: Some(5) });
     assert_eq!(sensors.guest_psi(100), PsiSet { cpu: psi, io: psi, memory: None });
-    assert_eq!(sensors.guest_allowed_cpus(100).unwrap().to_string(), "0-3,8");
     assert_eq!(sensors.host().priority, PriorityDomain::CgroupV2);
 }
 
@@ -251,11 +248,9 @@ fn on_a_hybrid_host_only_the_guests_own_groups_count() {
     let group = "/tb-1/machine/qemu-1-w.libvirt-qemu";
     host.put("proc/100/cgroup", &format!("3:cpuset:{group}/emulator\n1:cpu:{group}/emulator\n0::/tb-1\n"));
     host.put("cgroup/unified/tb-1/cpu.pressure", PSI);
-    host.put(&format!("cgroup/cpuset{group}/cpuset.effective_cpus"), "0-1\n");
     let mut sensors = host.sensors();
     tick(&mut sensors, 100);
     assert_eq!(sensors.guest_psi(100), PsiSet::default(), "the group in the unified tree is shared");
-    assert_eq!(sensors.guest_allowed_cpus(100).unwrap().to_string(), "0-1");
     assert_eq!(sensors.host().priority, PriorityDomain::CgroupV1);
 }
 
@@ -266,10 +261,9 @@ fn session_guests_have_no_group_of_their_own() {
     let group = "/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope";
     host.put("proc/100/cgroup", &format!("0::{group}\n"));
     host.put(&format!("cgroup{group}/cpu.pressure"), PSI);
-    host.put(&format!("cgroup{group}/cpuset.cpus.effective"), "0\n");
     let mut sensors = host.sensors();
     tick(&mut sensors, 100);
-    assert_eq!((sensors.guest_psi(100), sensors.guest_allowed_cpus(100)), (PsiSet::default(), None));
+    assert_eq!(sensors.guest_psi(100), PsiSet::default());
     assert_eq!(sensors.host().priority, PriorityDomain::None, "the cpu controller is not there");
     let config = SensorsConfig { priority: Some(PriorityDomain::Nice), ..host.config() };
     assert_eq!(Sensors::new(config).unwrap().host().priority, PriorityDomain::Nice);

@@ -114,9 +114,9 @@ fn events_of_real_threads() {
     };
     let counted =
         |seen: &(Option<PerfCounts>, _, _)| seen.0.is_some_and(|counts| counts.context_switches.is_some());
-    // Two successive ticks out of ten; begin beside them.
+    // Two successive ticks out of thirty; begin beside them.
     while counted(&sample(&mut sensors)) {}
-    let ticks: Vec<_> = (0..20).map(|_| sample(&mut sensors)).collect();
+    let ticks: Vec<_> = (0..60).map(|_| sample(&mut sensors)).collect();
     if text.starts_with("off") {
         assert!(ticks.iter().all(|seen| *seen == (None, None, None)));
         return;

@@ -229,6 +229,9 @@ fn iozone_prints_its_table_and_its_throughput_lines() {
     let output = iozone(2, dir.path(), &["-t", "3", "-s", "256k"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert_eq!(stderr(&output).matches("-t 3").count(), 1, "{}", stderr(&output));
+    let output = iozone(1, dir.path(), &["-i", "6", "-i", "7"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("freread"), "what does not begin a file makes it if it is not there");
     let output = iozone(2, dir.path(), &["-i", "1"]);
     assert_eq!((output.status.code(), stderr(&output).matches("tests=1").count()), (Some(2), 1));
     assert_eq!(files_in(dir.path()), Vec::<PathBuf>::new());

@@ -1,9 +1,9 @@
 //! The kernel `iozone`: the thirteen tests on one process (Single), or on every rank with a file of its own (Mpi: iozone's
 //! throughput mode, without its stonewall: every rank moves its whole file).
 
-use super::ops::{Op, TESTS, Way};
+use super::ops::{Op, Order, TESTS, Way};
 use super::report;
-use super::run::{Choice, Subject, vector_len};
+use super::run::{Choice, Mixed, Subject, vector_len};
 use super::sweep::{self, Range};
 use crate::error::Result;
 use crate::io::cache::{self, Cache};
@@ -80,7 +80,10 @@ impl Kernel for Iozone {
             param("time_sync", "yes: the time of the sync after writing counts (default no)"),
             param("time_close", "yes: the time of the close counts (default no)"),
             param("stride", "stride of the stride read, in records (default 17)"),
-            param("mix_reads", "percentage of reads in the mixed test (default 50)"),
+            param(
+                "mix_reads",
+                "percentage of reads in the mixed test (default 50); with ranks, of ranks that read (default every other)",
+            ),
             param(
                 "cache",
                 "before each read: keep, advise the file out of the cache, or drop all (root; default keep)",
@@ -239,9 +242,9 @@ fn choice(setup: &Setup<'_>) -> Result<Choice> {
     if stride == 0 {
         return Err(setup.bad("stride", stride, "must be above 0"));
     }
-    let mix_reads: u64 = setup.get("mix_reads")?.unwrap_or(50);
-    if mix_reads > 100 {
-        return Err(setup.bad("mix_reads", mix_reads, "is a percentage"));
+    let mix_reads: Option<u64> = setup.get("mix_reads")?;
+    if let Some(percent) = mix_reads.filter(|percent| *percent > 100) {
+        return Err(setup.bad("mix_reads", percent, "is a percentage"));
     }
     Ok(Choice {
         direct: flag("direct")?,
@@ -249,8 +252,17 @@ fn choice(setup: &Setup<'_>) -> Result<Choice> {
         time_sync: flag("time_sync")?,
         time_close: flag("time_close")?,
         stride,
-        mix_reads,
+        mix: mixed(mix_reads, setup.team.index() as u64, setup.team.len() as u64),
     })
+}
+
+/// Several processes share the mixed test as iozone's do: each of them either reads or writes.
+fn mixed(percent: Option<u64>, rank: u64, ranks: u64) -> Mixed {
+    match (ranks, percent) {
+        (1, percent) => Mixed::Records(percent.unwrap_or(50)),
+        (_, None) => Mixed::Processes { reads: rank.is_multiple_of(2) },
+        (ranks, Some(percent)) => Mixed::Processes { reads: rank < percent * ranks / 100 },
+    }
 }
 
 /// Sizes of file and record, one pair or the sweep's.
@@ -293,7 +305,24 @@ fn tests(setup: &Setup<'_>) -> Result<Vec<&'static Op>> {
     let ops: Vec<&Op> =
         TESTS.iter().zip(chosen).filter(|(_, chosen)| *chosen).flat_map(|(ops, _)| ops.iter()).collect();
     match ops.first() {
-        Some(first) if first.way == Way::Create => Ok(ops),
+        Some(first) if first.writes() && first.order == Order::Forward => Ok(ops),
         _ => Err(setup.bad("tests", list, "the first test must write the file: 0, 6, 9 or 11")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mixed, mixed};
+
+    #[test]
+    fn processes_share_the_mixed_test_and_one_alone_mixes_records() {
+        assert_eq!(mixed(None, 0, 1), Mixed::Records(50));
+        assert_eq!(mixed(Some(20), 0, 1), Mixed::Records(20));
+        let readers = |percent, ranks: u64| -> Vec<u64> {
+            (0..ranks).filter(|&r| mixed(percent, r, ranks) == Mixed::Processes { reads: true }).collect()
+        };
+        assert_eq!(readers(None, 5), [0, 2, 4]);
+        assert_eq!(readers(Some(80), 5), [0, 1, 2, 3]);
+        assert_eq!(readers(Some(0), 5), [0; 0]);
     }
 }

@@ -20,9 +20,9 @@ pub enum Way {
     Read,
     /// Into a new file.
     Create,
-    /// Over what is there.
+    /// Over what is there; a file that is not there is made.
     Rewrite,
-    /// Some records are read, the others written.
+    /// Some records, or processes, read; the others write.
     Mix,
 }
 
@@ -79,7 +79,8 @@ use Calls::{Positional, Stdio, Stream, Vectored};
 use Order::{Backward, Forward, Random, Same, Stride};
 use Way::{Create, Mix, Read, Rewrite};
 
-/// Measurements of test 0, test 1 and so on.
+/// Measurements of test 0, test 1 and so on. As in the original only test 0 begins with a new file: fwrite, pwrite and pwritev
+/// go over what is there.
 pub const TESTS: [&[Op]; 13] = [
     &[
         op("write", (Stream, Create, Forward), "initial writers", "Writer"),
@@ -97,7 +98,7 @@ pub const TESTS: [&[Op]; 13] = [
     &[op("record-rewrite", (Stream, Rewrite, Same), "record rewriters", "Record rewrite")],
     &[op("stride-read", (Stream, Read, Stride), "stride readers", "Stride read")],
     &[
-        op("fwrite", (Stdio, Create, Forward), "fwriters", "Fwrite"),
+        op("fwrite", (Stdio, Rewrite, Forward), "fwriters", "Fwrite"),
         op("frewrite", (Stdio, Rewrite, Forward), "re-fwriters", "Re-Fwrite"),
     ],
     &[
@@ -106,7 +107,7 @@ pub const TESTS: [&[Op]; 13] = [
     ],
     &[op("mix", (Stream, Mix, Random), "mixed workload", "Mixed workload")],
     &[
-        op("pwrite", (Positional, Create, Forward), "pwrite writers", "Pwrite"),
+        op("pwrite", (Positional, Rewrite, Forward), "pwrite writers", "Pwrite"),
         op("repwrite", (Positional, Rewrite, Forward), "re-pwrite writers", "Re-Pwrite"),
     ],
     &[
@@ -114,7 +115,7 @@ pub const TESTS: [&[Op]; 13] = [
         op("repread", (Positional, Read, Forward), "re-pread readers", "Re-Pread"),
     ],
     &[
-        op("pwritev", (Vectored, Create, Forward), "pwritev writers", "Pwritev"),
+        op("pwritev", (Vectored, Rewrite, Forward), "pwritev writers", "Pwritev"),
         op("repwritev", (Vectored, Rewrite, Forward), "re-pwritev writers", "Re-Pwritev"),
     ],
     &[
@@ -154,7 +155,7 @@ pub fn record(order: Order, n: u64, records: u64, stride: u64, shuffled: &[u32])
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, TESTS, record};
+    use super::{Order, TESTS, Way, record};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -175,6 +176,12 @@ mod tests {
     fn a_stride_skips_and_comes_back() {
         let seen: Vec<u64> = (0..7).map(|n| record(Order::Stride, n, 7, 3, &[])).collect();
         assert_eq!(seen, [0, 3, 6, 1, 4, 2, 5]);
+    }
+
+    #[test]
+    fn only_the_first_measurement_makes_a_new_file() {
+        let new = TESTS.iter().flat_map(|ops| ops.iter()).filter(|op| op.way == Way::Create);
+        assert_eq!(new.map(|op| op.name).collect::<Vec<_>>(), ["write"]);
     }
 
     #[test]

@@ -32,8 +32,20 @@ pub struct Choice {
     pub time_close: bool,
     /// `-j`: stride of the stride read, in records.
     pub stride: u64,
-    /// Percentage of reads of the mixed test.
-    pub mix_reads: u64,
+    /// Who reads in the mixed test.
+    pub mix: Mixed,
+}
+
+/// What is mixed in the mixed test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixed {
+    /// Records: this percentage of them is read, the others are written.
+    Records(u64),
+    /// Processes: this one reads, or else writes.
+    Processes {
+        /// It reads.
+        reads: bool,
+    },
 }
 
 /// A file under measurement.
@@ -49,6 +61,8 @@ pub struct Subject {
     pattern: Pattern,
     signature: u64,
     writer: u64,
+    /// Place that the first buffer is stamped for.
+    stamped: Option<u64>,
 }
 
 /// Begin and end of what is timed.
@@ -103,6 +117,7 @@ impl Subject {
             pattern,
             signature: seed,
             writer,
+            stamped: None,
         })
     }
 
@@ -134,6 +149,7 @@ impl Subject {
         for at in 0..self.pool.slots() {
             self.pattern.fill(self.pool.slot(at), 0);
         }
+        self.stamped = Some(0);
         let mut handle = self.open(op)?;
         let begin = clock.now();
         let wrong = self.transfer(op, &mut handle)?;
@@ -197,7 +213,10 @@ impl Subject {
             let read = match op.way {
                 Way::Read => true,
                 Way::Create | Way::Rewrite => false,
-                Way::Mix => self.mixer.below(100) < self.choice.mix_reads,
+                Way::Mix => match self.choice.mix {
+                    Mixed::Records(percent) => self.mixer.below(100) < percent,
+                    Mixed::Processes { reads } => reads,
+                },
             };
             if let (Handle::File(file), Calls::Stream) = (&mut *handle, op.calls)
                 && op.order != Order::Forward
@@ -216,7 +235,10 @@ impl Subject {
 
     fn write(&mut self, calls: Calls, handle: &mut Handle, at: u64, count: u64) -> std::io::Result<()> {
         let buffer = self.pool.slot(0);
-        self.pattern.stamp(buffer, at);
+        // The same record again and again is not made again and again.
+        if self.stamped.replace(at) != Some(at) {
+            self.pattern.stamp(buffer, at);
+        }
         match (handle, calls) {
             (Handle::Stream(stream), _) => stream.write(buffer),
             (Handle::File(file), Calls::Positional) => file.write_all_at(buffer, at),
@@ -226,6 +248,7 @@ impl Subject {
     }
 
     fn read(&mut self, calls: Calls, handle: &mut Handle, at: u64, count: u64) -> std::io::Result<u64> {
+        self.stamped = None;
         let buffer = self.pool.slot(0);
         match (handle, calls) {
             (Handle::Stream(stream), _) => stream.read(buffer)?,

@@ -6,7 +6,7 @@
 //! summary and fails its row. May not: take a figure of the original from anywhere but the run beside it.
 
 use super::openblas;
-use super::rows::{Better, Row, Sample};
+use super::rows::{Better, Row, Sample, alternate, figure};
 use crate::{cmd, mpi, workspace};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -75,16 +75,12 @@ pub(super) fn run(Scale { pairs, n }: Scale) -> Result<(Vec<Value>, bool)> {
         println!("Pair {} of {pairs}: N={n}, NB={NBS:?}, {RANKS} ranks bound to cores", pair + 1);
         let theirs_dir = fresh(&dir.join(format!("original-{pair}")), n)?;
         let ours_dir = fresh(&dir.join(format!("trimtab-{pair}")), n)?;
-        let (original, ours) = if pair % 2 == 0 {
-            let original = setting.original(&theirs_dir)?;
-            (original, setting.trimtab(&ours_dir)?)
-        } else {
-            let ours = setting.trimtab(&ours_dir)?;
-            (setting.original(&theirs_dir)?, ours)
-        };
+        let (original, ours) =
+            alternate(pair, || setting.original(&theirs_dir), || setting.trimtab(&ours_dir));
+        let (original, ours) = (Ok(original?), Ok(ours?));
         for (name, _, _) in METRICS {
             let base = name.replace("_tuned", "");
-            let sample = Sample { original: original.get(&base).copied(), ours: ours.get(name).copied() };
+            let sample = Sample { original: figure(&original, &base), ours: figure(&ours, name) };
             samples.entry(name).or_default().push(sample);
         }
     }
@@ -117,11 +113,16 @@ fn fresh(dir: &Path, n: u32) -> Result<PathBuf> {
     Ok(dir.to_path_buf())
 }
 
-/// The launcher in that directory, with the same ranks and binding for both programs.
+/// The launcher in that directory, with so many ranks, each bound to a core.
 pub(super) fn launcher(library: &mpi::Library, dir: &Path, ranks: u32) -> Command {
+    launcher_bound(library, dir, ranks, "core")
+}
+
+/// As [`launcher`], each rank bound to such a thing, which may be `none`.
+pub(super) fn launcher_bound(library: &mpi::Library, dir: &Path, ranks: u32, to: &str) -> Command {
     let mut command = Command::new(library.launcher());
     library.as_root(&mut command);
-    command.current_dir(dir).args(["-n", &ranks.to_string(), "--bind-to", "core"]);
+    command.current_dir(dir).args(["-n", &ranks.to_string(), "--bind-to", to]);
     command
 }
 

@@ -3,6 +3,7 @@
 //! May not: measure anything itself; each group is a program that does.
 
 mod hpcc;
+mod io;
 mod npb;
 mod openblas;
 mod rows;
@@ -28,15 +29,24 @@ pub(crate) struct Args {
     /// Refuse, in one sentence, instead of installing missing system packages
     #[arg(long)]
     no_install: bool,
-    /// Pairs of runs in group hpcc
+    /// Pairs of runs in groups hpcc, npb and io
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
     /// Order of HPL's matrix in group hpcc, from which its other sizes follow; the bounds are for 8000
     #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(256..))]
     order: u32,
-    /// In group hpcc also the NPB programs of class A in DIR (cg.A.x, or cg.A.1 and cg.A.2) against trimtab-bench
+    /// For group npb: where your NPB programs of class A are (cg.A.x, or cg.A.1 and cg.A.2)
     #[arg(long, value_name = "DIR")]
     npb: Option<PathBuf>,
+    /// For group io: your IOR, built with the distribution's Open MPI
+    #[arg(long, value_name = "PROGRAM")]
+    ior: Option<PathBuf>,
+    /// For group io: your iozone
+    #[arg(long, value_name = "PROGRAM")]
+    iozone: Option<PathBuf>,
+    /// In group io: where the files are made, 512 MiB at a time (default: below target/)
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
 }
 
 /// Groups of numbers, as in docs/SPECIFICATION.md.
@@ -46,29 +56,68 @@ enum Group {
     Loop,
     /// trimtab-bench against the distribution's HPC Challenge
     Hpcc,
+    /// trimtab-bench against your NPB (--npb)
+    Npb,
+    /// trimtab-bench against your IOR and iozone (--ior, --iozone)
+    Io,
+}
+
+impl Args {
+    /// The user's programs that a group compares with are not in any distribution: what is to be given, if it was not.
+    fn lacks(&self, group: Group) -> Option<&'static str> {
+        match group {
+            Group::Npb if self.npb.is_none() => Some("--npb DIR"),
+            Group::Io if self.ior.is_none() && self.iozone.is_none() => {
+                Some("--ior PROGRAM or --iozone PROGRAM")
+            }
+            _ => None,
+        }
+    }
+
+    /// Without a name all groups that can be measured with what was given.
+    fn groups(&self) -> Result<Vec<Group>> {
+        let Some(group) = self.group else {
+            let (lacking, there): (Vec<_>, Vec<_>) =
+                Group::value_variants().iter().partition(|group| self.lacks(**group).is_some());
+            for group in lacking {
+                println!(
+                    "Group {group:?} is left out: {} was not given",
+                    self.lacks(group).unwrap_or_default()
+                );
+            }
+            return Ok(there);
+        };
+        match self.lacks(group) {
+            Some(option) => bail!("group {} needs {option}", format!("{group:?}").to_lowercase()),
+            None => Ok(vec![group]),
+        }
+    }
 }
 
 /// Entry point of the command. Exit code 1 when a bound is missed.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let groups = args.group.map_or_else(|| Group::value_variants().to_vec(), |group| vec![group]);
     let consent = Consent { no_install: args.no_install, ..Consent::default() };
     let mut rows = Vec::new();
     let mut all_met = true;
-    for group in groups {
+    for group in args.groups()? {
         let (new, met) = match group {
             Group::Loop => control_loop(consent)?,
             Group::Hpcc => {
                 setup::ensure(&[Purpose::Mpi, Purpose::Hpcc], consent)?;
                 hpcc::run(hpcc::Scale { pairs: args.pairs, n: args.order })?
             }
+            Group::Npb => {
+                setup::ensure(&[Purpose::Mpi], consent)?;
+                npb::run(args.npb.as_deref().context("--npb DIR was not given")?, args.pairs)?
+            }
+            Group::Io => {
+                setup::ensure(&[Purpose::Mpi], consent)?;
+                let programs = io::Programs { ior: args.ior.as_deref(), iozone: args.iozone.as_deref() };
+                io::run(programs, args.dir.as_deref(), args.pairs)?
+            }
         };
         rows.extend(new);
         all_met &= met;
-        if let (Group::Hpcc, Some(dir)) = (group, &args.npb) {
-            let (new, met) = npb::run(dir, args.pairs)?;
-            rows.extend(new);
-            all_met &= met;
-        }
     }
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&rows)?;
@@ -99,4 +148,34 @@ fn read(part: &Path) -> Result<Vec<Value>> {
 fn read_json(file: &Path) -> Result<Value> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(group: Option<Group>, npb: Option<&str>) -> Args {
+        let npb = npb.map(PathBuf::from);
+        let none = None;
+        Args {
+            group,
+            json: None,
+            no_install: true,
+            pairs: 5,
+            order: 8000,
+            npb,
+            ior: none.clone(),
+            iozone: none.clone(),
+            dir: none,
+        }
+    }
+
+    #[test]
+    fn groups_without_their_programs_are_left_out_or_refused() {
+        let groups = args(None, Some("/npb")).groups().expect("groups");
+        assert_eq!(groups, [Group::Loop, Group::Hpcc, Group::Npb]);
+        let error = args(Some(Group::Io), None).groups().expect_err("no programs");
+        assert_eq!(error.to_string(), "group io needs --ior PROGRAM or --iozone PROGRAM");
+        assert_eq!(args(Some(Group::Hpcc), None).groups().expect("groups"), [Group::Hpcc]);
+    }
 }

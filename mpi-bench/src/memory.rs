@@ -2,6 +2,10 @@
 //! Memory from here is touched page by page on creation, so that no page fault falls into a timed region, and counted, so that
 //! what a rank uses beyond its arrays can be told.
 
+mod room;
+
+pub use room::Room;
+
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,7 +19,7 @@ use crate::setup::Setup;
 use crate::team::Team;
 use bcast::Topology;
 use matrix::{Grid, Matrix, Norms};
-use solve::{Algorithm, Buffers, back_substitute, factorise};
+use solve::{Algorithm, Buffers, back_substitute, buffer_words, factorise};
 
 const DEFAULT_NB: usize = 192;
 
@@ -89,11 +89,12 @@ impl Kernel for Hpl {
         };
         let topology = setup.get::<Topology>("bcast")?.unwrap_or(Topology::RingModified);
         let (rows, cols) = (Cyclic { n, nb, procs: p }, Cyclic { n: n + 1, nb, procs: q });
-        // The matrix, two panels and U.
-        let words = matrix::local_words(rows, cols) + (2 * rows.local_len(0) + cols.local_len(0) + nb) * nb;
+        let buffers = buffer_words(nb, (rows.local_len(0), cols.local_len(0)), p);
+        let words = matrix::local_words(rows, cols) + buffers;
         setup.need("n", n, 8 * words as u64)?;
         let grid = Grid::new(setup.team, p, q, column_major);
         let matrix = Matrix::new(n, nb, &grid)?;
+        let buffers = Buffers::new(&matrix, &grid)?;
         Ok(Self {
             n,
             nb,
@@ -101,7 +102,7 @@ impl Kernel for Hpl {
             column_major,
             algorithm: Algorithm { topology, look_ahead },
             matrix,
-            buffers: Buffers::default(),
+            buffers,
             x: Vec::new(),
             norms: Norms::default(),
             seconds: f64::NAN,

@@ -8,13 +8,15 @@ use mpi::traits::CommunicatorCollectives;
 
 use super::columns::{eliminate, scale};
 use super::matrix::{Grid, Matrix};
+use crate::error::Result;
 use crate::linalg::{Mat, MatMut, gemm};
+use crate::memory::Room;
 
 /// Columns below which the recursion ends.
 const BASE: usize = 12;
 
 /// Block column `j0 .. j0 + jb`, factorised or about to be received.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Panel {
     pub(super) j0: usize,
     pub(super) jb: usize,
@@ -22,17 +24,28 @@ pub(super) struct Panel {
     pub(super) m: usize,
     /// First of them that belongs to L21.
     pub(super) skip: usize,
-    pub(super) buffer: Vec<f64>,
+    pub(super) buffer: Room<f64>,
+}
+
+/// Doubles of a panel of `jb` columns with `m` rows of W.
+pub(super) fn words(jb: usize, m: usize) -> usize {
+    jb * (jb + 1 + m)
 }
 
 impl Panel {
-    /// Makes room for block column `block`.
+    /// With room for any block column of the matrix.
+    pub(super) fn new(matrix: &Matrix) -> Result<Self> {
+        let buffer = Room::new(words(matrix.rows.nb, matrix.height()))?;
+        Ok(Self { j0: 0, jb: 0, m: 0, skip: 0, buffer })
+    }
+
+    /// Becomes block column `block`, of which nothing is known yet.
     pub(super) fn shape(&mut self, matrix: &Matrix, block: usize) {
         self.j0 = block * matrix.rows.nb;
         self.jb = matrix.rows.block_len(block);
         self.m = matrix.height() - matrix.first_row(self.j0);
         self.skip = if matrix.rows.owner(self.j0) == matrix.row { self.jb } else { 0 };
-        self.buffer.resize(self.jb * (self.jb + 1 + self.m), 0.0);
+        self.buffer.set_len(words(self.jb, self.m));
     }
 
     /// L11 and U11, jb x jb.

@@ -5,8 +5,9 @@ use mpi::traits::{Communicator, Root};
 
 use super::bcast::{Topology, broadcast};
 use super::matrix::{Grid, Matrix};
-use super::panel::Panel;
-use super::update::Exchange;
+use super::panel::{self, Panel};
+use super::update::{self, Exchange};
+use crate::error::Result;
 use crate::mpi_raw::all_reduce_in_place;
 
 /// How the factorisation is run.
@@ -18,11 +19,24 @@ pub(super) struct Algorithm {
 }
 
 /// Buffers that live through the factorisation: two panels and the exchange of one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffers {
     now: Panel,
     next: Panel,
     exchange: Exchange,
+}
+
+/// Doubles of the buffers for a matrix of so many local rows and columns, on `p` process rows.
+pub(super) fn buffer_words(nb: usize, (height, width): (usize, usize), p: usize) -> usize {
+    2 * panel::words(nb, height) + update::words(nb, width, p).iter().sum::<usize>()
+}
+
+impl Buffers {
+    /// With room for everything that the matrix takes.
+    pub(super) fn new(matrix: &Matrix, grid: &Grid) -> Result<Self> {
+        let (now, next) = (Panel::new(matrix)?, Panel::new(matrix)?);
+        Ok(Self { now, next, exchange: Exchange::new(matrix, grid)? })
+    }
 }
 
 /// Columns of a piece of the update between two looks at the incoming panel, where it has to be handed on.

@@ -7,7 +7,9 @@ use mpi::traits::CommunicatorCollectives;
 
 use super::matrix::{Grid, Matrix};
 use super::panel::Panel;
+use crate::error::Result;
 use crate::linalg::{Mat, MatMut, gemm};
+use crate::memory::Room;
 use crate::mpi_raw::{count, recv, send};
 
 const TAG: i32 = 18;
@@ -16,7 +18,7 @@ const TAG: i32 = 18;
 const INVERTED: usize = 64;
 
 /// A panel's row exchanges, and its triangle ready for solving. Made once per panel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Exchange {
     /// Global row whose content becomes row r of the block.
     sources: Vec<usize>,
@@ -24,12 +26,32 @@ pub(super) struct Exchange {
     displaced: Vec<(usize, usize)>,
     /// Inverses of the diagonal blocks of L11, `INVERTED` x `INVERTED` each.
     inverses: Vec<f64>,
-    u: Vec<f64>,
-    packed: Vec<f64>,
-    gathered: Vec<f64>,
+    u: Room<f64>,
+    packed: Room<f64>,
+    gathered: Room<f64>,
+}
+
+/// Doubles of U, of what is packed, and of what is gathered, at the most: for `width` columns, blocks of `nb` and `p` process
+/// rows.
+pub(super) fn words(nb: usize, width: usize, p: usize) -> [usize; 3] {
+    let between = if p > 1 { nb * width } else { 0 };
+    [nb * width, between.max(INVERTED.min(nb) * width), between]
 }
 
 impl Exchange {
+    /// With room for any panel of the matrix.
+    pub(super) fn new(matrix: &Matrix, grid: &Grid) -> Result<Self> {
+        let [u, packed, gathered] = words(matrix.rows.nb, matrix.width(), grid.p);
+        Ok(Self {
+            sources: Vec::new(),
+            displaced: Vec::new(),
+            inverses: Vec::new(),
+            u: Room::new(u)?,
+            packed: Room::new(packed)?,
+            gathered: Room::new(gathered)?,
+        })
+    }
+
     /// Works out where rows go and inverts the diagonal blocks.
     pub(super) fn prepare(&mut self, panel: &Panel) {
         let (j0, jb) = (panel.j0, panel.jb);
@@ -74,7 +96,7 @@ impl Exchange {
         if width == 0 {
             return;
         }
-        self.u.resize(panel.jb * width, 0.0);
+        self.u.set_len(panel.jb * width);
         if grid.p == 1 {
             self.exchange_here(matrix, panel, from, width);
         } else {
@@ -125,9 +147,11 @@ impl Exchange {
             list.iter().copied().filter(|&row| rows.owner(row) == p).collect()
         };
         let mine = of(grid.row, &self.sources);
-        self.packed.clear();
-        for c in from..from + width {
-            self.packed.extend(mine.iter().map(|&row| matrix.data[rows.local(row) + c * matrix.ld]));
+        self.packed.set_len(mine.len() * width);
+        for (c, packed) in self.packed.chunks_exact_mut(mine.len().max(1)).enumerate() {
+            for (value, &row) in packed.iter_mut().zip(&mine) {
+                *value = matrix.data[rows.local(row) + (from + c) * matrix.ld];
+            }
         }
         let lengths: Vec<usize> = (0..grid.p).map(|p| of(p, &self.sources).len()).collect();
         let counts: Vec<i32> = lengths.iter().map(|n| count(n * width)).collect();
@@ -138,7 +162,7 @@ impl Exchange {
                 Some(*at - n)
             })
             .collect();
-        self.gathered.resize(panel.jb * width, 0.0);
+        self.gathered.set_len(panel.jb * width);
         let mut into = PartitionMut::new(&mut self.gathered[..], &counts[..], &starts[..]);
         grid.in_col.comm().all_gather_varcount_into(&self.packed[..], &mut into);
         let mut taken = vec![0; grid.p];
@@ -169,7 +193,7 @@ impl Exchange {
             if list.is_empty() || (grid.row != holder && grid.row != p) {
                 continue;
             }
-            self.packed.resize(list.len() * width, 0.0);
+            self.packed.set_len(list.len() * width);
             if grid.row == holder {
                 for (c, packed) in self.packed.chunks_exact_mut(list.len()).enumerate() {
                     for (value, (_, block_row)) in packed.iter_mut().zip(&list) {
@@ -197,7 +221,7 @@ impl Exchange {
         let (jb, top) = (panel.jb, panel.top());
         for start in (0..jb).step_by(INVERTED) {
             let order = INVERTED.min(jb - start);
-            self.packed.resize(order * width, 0.0);
+            self.packed.set_len(order * width);
             for (c, block) in self.packed.chunks_exact_mut(order).enumerate() {
                 block.copy_from_slice(&self.u[start + c * jb..][..order]);
             }

@@ -6,6 +6,7 @@ mod cases;
 use super::cfd::bundle::{Eliminator, Space, solve};
 use super::cfd::grid::Grid;
 use super::cfd::solver::{Case, Method, State};
+use crate::error::Result;
 use crate::kernel::Spec;
 use crate::team::Team;
 use block::Blocks;
@@ -29,9 +30,9 @@ impl Method for Bt {
         Space::bytes(grid, Blocks::FACTORS)
     }
 
-    fn new(state: &State) -> Self {
+    fn new(state: &State) -> Result<Self> {
         let directions = [0, 1, 2].map(|d| Blocks::new(state.grid.n, state.dt, d));
-        Self { directions, space: Space::new(&state.grid, Blocks::FACTORS) }
+        Ok(Self { directions, space: Space::new(&state.grid, Blocks::FACTORS) })
     }
 
     fn step(&mut self, state: &mut State, team: &Team) {

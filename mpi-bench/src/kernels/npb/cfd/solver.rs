@@ -101,7 +101,10 @@ pub(in super::super) trait Method: Sized + 'static {
     fn bytes(grid: &Grid) -> u64;
 
     /// Work space for a rank's part.
-    fn new(state: &State) -> Self;
+    ///
+    /// # Errors
+    /// No memory.
+    fn new(state: &State) -> Result<Self>;
 
     /// What precedes the first step, outside of the timed region.
     fn start(&mut self, _state: &mut State, _team: &Team) {}
@@ -142,7 +145,7 @@ impl<M: Method> Kernel for Solver<M> {
         let fields = 3 * (grid.len() * size_of::<f64>()) as u64;
         setup.need("size", class, fields + M::bytes(&grid))?;
         let state = State::new(grid, case.dt)?;
-        let method = M::new(&state);
+        let method = M::new(&state)?;
         Ok(Self { class, case, state, method, norms: None })
     }
 

@@ -16,7 +16,9 @@ use super::cfd::lanes::WIDTH;
 use super::cfd::solver::{Case, Method, State};
 use super::class::Class;
 use super::official::Compared;
+use crate::error::Result;
 use crate::kernel::Spec;
+use crate::memory::{Array, Pages};
 use crate::team::Team;
 use cases::{CASES, INTEGRALS};
 use skew::Skew;
@@ -27,8 +29,8 @@ pub(super) struct Lu {
     coefficients: Coefficients,
     skew: Skew,
     /// Field and solution in skewed bundles, plane by plane.
-    u: Vec<f64>,
-    v: Vec<f64>,
+    u: Array<f64>,
+    v: Array<f64>,
     /// Contributions to the next plane, in bundles; to the next row, five rows; to the next rank's plane, as in a field.
     along_z: Vec<f64>,
     along_y: Vec<f64>,
@@ -119,19 +121,19 @@ impl Method for Lu {
         ((2 * grid.z.len + 1) * plane * size_of::<f64>()) as u64
     }
 
-    fn new(state: &State) -> Self {
+    fn new(state: &State) -> Result<Self> {
         let grid = &state.grid;
         let skew = Skew::new(grid, lanes());
         let plane = bundles(grid, skew.lanes) * skew.len();
-        Self {
+        Ok(Self {
             coefficients: Coefficients::new(grid.n, state.dt),
             skew,
-            u: vec![0.0; grid.z.len * plane],
-            v: vec![0.0; grid.z.len * plane],
+            u: Array::zeroed(grid.z.len * plane, Pages::Huge)?,
+            v: Array::zeroed(grid.z.len * plane, Pages::Huge)?,
             along_z: vec![0.0; plane],
             along_y: vec![0.0; grid.line()],
             plane: vec![0.0; grid.plane()],
-        }
+        })
     }
 
     fn start(&mut self, state: &mut State, team: &Team) {

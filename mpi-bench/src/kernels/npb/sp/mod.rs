@@ -6,6 +6,7 @@ mod penta;
 use super::cfd::bundle::{Eliminator, Space, solve};
 use super::cfd::grid::Grid;
 use super::cfd::solver::{Case, Method, State};
+use crate::error::Result;
 use crate::kernel::Spec;
 use crate::team::Team;
 use cases::CASES;
@@ -31,14 +32,14 @@ impl Method for Sp {
         Space::bytes(grid, Pentadiagonal::<X>::FACTORS)
     }
 
-    fn new(state: &State) -> Self {
+    fn new(state: &State) -> Result<Self> {
         let (n, dt) = (state.grid.n, state.dt);
-        Self {
+        Ok(Self {
             x: Pentadiagonal::new(n, dt),
             y: Pentadiagonal::new(n, dt),
             z: Pentadiagonal::new(n, dt),
             space: Space::new(&state.grid, Pentadiagonal::<X>::FACTORS),
-        }
+        })
     }
 
     fn step(&mut self, state: &mut State, team: &Team) {

@@ -45,23 +45,28 @@ const fn param(name: &'static str, help: &'static str) -> Param {
     Param { name, help }
 }
 
-const BLOCK: Param =
-    param("block", "contiguous bytes of a rank (default: 256 MiB; --size in bytes sets it, too)");
-const TRANSFER: Param = param("transfer", "bytes of one call (default 1 MiB, at most block)");
-const SEGMENTS: Param = param(
-    "segments",
-    "how often the blocks are repeated (default 1; with block = transfer the ranks interleave)",
-);
-const EACH: Param = param("file_per_process", "yes: a file for each rank (default no)");
-const RANDOM: Param = param("random", "yes: shuffled offsets (default no)");
-const REORDER: Param =
-    param("reorder", "who reads whose data: none, constant, random or shuffled (default constant)");
-const FSYNC: Param = param("fsync", "no: leave written data in the page cache (default yes, timed)");
-const CACHE: Param = param(
-    "cache",
-    "before reading: advise the file out of the cache, drop all caches (root), or keep (default advise); a file larger \
-     than the memory defeats it anyway",
-);
+/// A flavour's own parameters, then those that all have.
+const fn params([first, second]: [Param; 2]) -> [Param; 10] {
+    [
+        first,
+        second,
+        param("block", "contiguous bytes of a rank (default: 256 MiB; --size in bytes sets it, too)"),
+        param("transfer", "bytes of one call (default 1 MiB, at most block)"),
+        param(
+            "segments",
+            "how often the blocks are repeated (default 1; with block = transfer the ranks interleave)",
+        ),
+        param("file_per_process", "yes: a file for each rank (default no)"),
+        param("random", "yes: shuffled offsets (default no)"),
+        param("reorder", "who reads whose data: none, constant, random or shuffled (default constant)"),
+        param("fsync", "no: leave written data in the page cache (default yes, timed)"),
+        param(
+            "cache",
+            "before reading: advise the file out of the cache, drop all caches (root), or keep (default advise); a file \
+             larger than the memory defeats it anyway",
+        ),
+    ]
+}
 
 impl Flavour for Posix {
     const SPEC: Spec = Spec {
@@ -72,18 +77,10 @@ impl Flavour for Posix {
         variants: &[Variant::Mpi],
         min_ranks: 1,
         metrics: METRICS,
-        params: &[
+        params: &params([
             param("calls", "plain, direct (O_DIRECT), mmap, uring or uring-direct (default plain)"),
             param("depth", "transfers in flight with uring (default 16)"),
-            BLOCK,
-            TRANSFER,
-            SEGMENTS,
-            EACH,
-            RANDOM,
-            REORDER,
-            FSYNC,
-            CACHE,
-        ],
+        ]),
     };
 
     fn access(setup: &Setup<'_>) -> Result<Access> {
@@ -109,18 +106,10 @@ impl Flavour for MpiIo {
         variants: &[Variant::Mpi],
         min_ranks: 1,
         metrics: METRICS,
-        params: &[
+        params: &params([
             param("collective", "yes: all ranks make each call together (default no)"),
             param("view", "yes: through a file view instead of explicit offsets (default no)"),
-            BLOCK,
-            TRANSFER,
-            SEGMENTS,
-            EACH,
-            RANDOM,
-            REORDER,
-            FSYNC,
-            CACHE,
-        ],
+        ]),
     };
 
     fn access(setup: &Setup<'_>) -> Result<Access> {

@@ -146,48 +146,21 @@ impl Operation for AllReduce {
     }
 }
 
-/// What every rank receives of an exchange of all with all: block by block each sender's message for this rank.
-fn from_each(team: &Team, len: usize, at: usize) -> Option<u8> {
-    Some(pattern(at / len, team.index() * len + at % len))
-}
-
-/// osu_alltoall.
-pub(super) struct AllToAll;
-impl Operation for AllToAll {
-    const SPEC: Spec = spec(
-        "osu-alltoall",
-        "a message from every rank to every rank",
-        "OSU 7.4 osu_alltoall",
-        METRICS,
-        PARAMS,
-    );
-    const TITLE: &'static str = "OSU MPI All-to-All Personalized Exchange Latency Test";
-    type Item = u8;
-
-    fn messages(ranks: usize) -> (usize, usize) {
-        (ranks, ranks)
-    }
-
-    fn call(team: &Team, _blocks: &Blocks, out: &[u8], into: &mut [u8]) {
-        team.comm().all_to_all_into(out, into);
-    }
-
-    fn expected(team: &Team, len: usize, at: usize) -> Option<u8> {
-        from_each(team, len, at)
-    }
-}
-
-/// osu_alltoallv.
-pub(super) struct AllToAllV;
-impl Operation for AllToAllV {
-    const SPEC: Spec = spec(
-        "osu-alltoallv",
-        "the same with counts and places for every message",
-        "OSU 7.4 osu_alltoallv",
-        METRICS,
-        PARAMS,
-    );
-    const TITLE: &'static str = "OSU MPI All-to-Allv Personalized Exchange Latency Test";
+/// osu_alltoall, and osu_alltoallv if every message has a count and a place of its own.
+pub(super) struct Personalized<const COUNTED: bool>;
+impl<const COUNTED: bool> Operation for Personalized<COUNTED> {
+    const SPEC: Spec = if COUNTED {
+        let summary = "the same with counts and places for every message";
+        spec("osu-alltoallv", summary, "OSU 7.4 osu_alltoallv", METRICS, PARAMS)
+    } else {
+        let summary = "a message from every rank to every rank";
+        spec("osu-alltoall", summary, "OSU 7.4 osu_alltoall", METRICS, PARAMS)
+    };
+    const TITLE: &'static str = if COUNTED {
+        "OSU MPI All-to-Allv Personalized Exchange Latency Test"
+    } else {
+        "OSU MPI All-to-All Personalized Exchange Latency Test"
+    };
     type Item = u8;
 
     fn messages(ranks: usize) -> (usize, usize) {
@@ -195,13 +168,18 @@ impl Operation for AllToAllV {
     }
 
     fn call(team: &Team, blocks: &Blocks, out: &[u8], into: &mut [u8]) {
-        let (counts, starts) = (&blocks.counts[..], &blocks.starts[..]);
-        let mut into = PartitionMut::new(into, counts, starts);
-        team.comm().all_to_all_varcount_into(&Partition::new(out, counts, starts), &mut into);
+        if COUNTED {
+            let (counts, starts) = (&blocks.counts[..], &blocks.starts[..]);
+            let mut into = PartitionMut::new(into, counts, starts);
+            team.comm().all_to_all_varcount_into(&Partition::new(out, counts, starts), &mut into);
+        } else {
+            team.comm().all_to_all_into(out, into);
+        }
     }
 
+    /// Block by block each sender's message for this rank.
     fn expected(team: &Team, len: usize, at: usize) -> Option<u8> {
-        from_each(team, len, at)
+        Some(pattern(at / len, team.index() * len + at % len))
     }
 }
 

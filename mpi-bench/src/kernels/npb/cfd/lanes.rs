@@ -94,51 +94,15 @@ impl<S: Simd> V<S> {
 
 /// `[body with m = 0, .., body with m = 4]`
 macro_rules! five {
-    (|$m:ident| $body:expr) => {
-        [
-            {
-                let $m = 0usize;
-                $body
-            },
-            {
-                let $m = 1usize;
-                $body
-            },
-            {
-                let $m = 2usize;
-                $body
-            },
-            {
-                let $m = 3usize;
-                $body
-            },
-            {
-                let $m = 4usize;
-                $body
-            },
-        ]
-    };
+    (|$m:ident| $body:expr) => { five!(|$m| $body; 0 1 2 3 4) };
+    (|$m:ident| $body:expr; $($value:literal)+) => { [$({ let $m: usize = $value; $body }),+] };
 }
 pub(in super::super) use five;
 
 /// `[body with m = 0, .., body with m = 2]`
 macro_rules! three {
-    (|$m:ident| $body:expr) => {
-        [
-            {
-                let $m = 0usize;
-                $body
-            },
-            {
-                let $m = 1usize;
-                $body
-            },
-            {
-                let $m = 2usize;
-                $body
-            },
-        ]
-    };
+    (|$m:ident| $body:expr) => { three!(|$m| $body; 0 1 2) };
+    (|$m:ident| $body:expr; $($value:literal)+) => { [$({ let $m: usize = $value; $body }),+] };
 }
 pub(in super::super) use three;
 

@@ -3,7 +3,8 @@
 //! end `restore` brings every knob back.
 //!
 //! The same worlds every time, so that a check fails for what was changed and not by chance. Others, and more, by hand:
-//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=400 cargo test -p trimtab-policy --test closed_loop chaos::nothing`.
+//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=400 cargo test -p trimtab-policy --test closed_loop chaos::nothing`. Passed so far with
+//! the rules as they are: 300 cases each with seeds 1 and 6 (2026-11-20).
 
 use super::world::World;
 use super::world::host::{Load, guest_id};

@@ -89,9 +89,10 @@ fn cases(dir: &Path, is_file: impl Fn(&Path) -> bool) -> Vec<Case> {
 
 /// Mop/s of an NPB program's output, if it verified its result.
 fn original_mops(text: &str) -> Option<f64> {
+    // Only `key = value`: some kernels also say `Verification being performed for class A`.
     let value = |key: &str| {
-        let line = text.lines().find(|line| line.trim_start().starts_with(key))?;
-        line.split_once('=').map(|(_, value)| value.trim())
+        let mut pairs = text.lines().filter_map(|line| line.split_once('='));
+        pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
     };
     value("Verification").filter(|verdict| *verdict == "SUCCESSFUL")?;
     value("Mop/s total")?.parse().ok()
@@ -110,7 +111,8 @@ mod tests {
 
     #[test]
     fn only_a_verified_run_counts() {
-        let text = " Time in seconds =                     0.62\n Mop/s total     =                  2405.53\n \
+        let text = " Verification being performed for class A\n accuracy setting for epsilon =  0.1E-07\n \
+                    Time in seconds =                     0.62\n Mop/s total     =                  2405.53\n \
                     Mop/s/process   =                  2405.53\n Verification    =               SUCCESSFUL\n";
         assert_eq!(original_mops(text), Some(2405.53));
         assert_eq!(original_mops(&text.replace("SUCCESSFUL", "UNSUCCESSFUL")), None);

@@ -173,6 +173,26 @@ impl Trimtab {
         self.process.output()
     }
 
+    /// Ticks in the log (with the filter `trimtabd::tick=trace`) since `from` bytes of it. An error unless the engine has looked
+    /// once for each, at the latest while the next one was on: more than a tick late, somebody has held the loop up.
+    pub fn rhythm(&self, from: usize) -> Result<usize> {
+        let log = self.log();
+        let log = log.get(from..).unwrap_or_default();
+        let numbers = |word: &str| -> Vec<u64> {
+            let number = |line: &str| line.split_once("tick=")?.1.split(' ').next()?.trim().parse().ok();
+            log.lines().filter(|line| line.contains(word)).filter_map(number).collect()
+        };
+        let (ticks, looks) = (numbers(" tick tick="), numbers("observed"));
+        let in_time = |tick: &u64| looks.contains(tick) || looks.contains(&(tick + 1));
+        // The look at the last one may be under way.
+        let due = &ticks[..ticks.len().saturating_sub(1)];
+        let consecutive = ticks.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if consecutive && due.iter().rev().skip(1).all(in_time) && looks.len() + 1 >= due.len() {
+            return Ok(ticks.len());
+        }
+        Err(Error::Answer(format!("ticks {ticks:?}, looked during {looks:?}")))
+    }
+
     /// Runs trimtabctl inside the host; its standard output.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let program = program("trimtabctl")?;

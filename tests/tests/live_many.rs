@@ -14,6 +14,8 @@ use trimtab_tests::{GuestSpec, Host, Options, live};
 const MANY: usize = 200;
 /// Those of them that hang for a while, in order of name.
 const HUNG: [&str; 3] = ["idle-199", "idle-3", "idle-77"];
+/// Of two hundred, how many may be taken for hung beside those that are.
+const INNOCENT: usize = 10;
 const SOON: Duration = Duration::from_secs(120);
 /// Between two questions to the daemon: an answer about all guests is work for it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -113,21 +115,6 @@ fn wait_known(trimtab: &Trimtab) {
     println!("all known after {:.0} s", begin.elapsed().as_secs_f64());
 }
 
-/// Fails unless one tick has followed the other, and the engine has looked at each.
-fn check_rhythm(trimtab: &Trimtab) {
-    let log = trimtab.log();
-    let numbers = |word: &str| -> Vec<u64> {
-        let number = |line: &str| line.split_once("tick=")?.1.split(' ').next()?.trim().parse().ok();
-        log.lines().filter(|line| line.contains(word)).filter_map(number).collect()
-    };
-    let (ticks, observed) = (numbers(" tick tick="), numbers("observed"));
-    assert!(ticks.len() >= 10, "{} ticks", ticks.len());
-    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
-    // The last one may be under way.
-    let missed = ticks.iter().rev().skip(1).filter(|tick| !observed.contains(tick)).count();
-    assert_eq!(missed, 0, "ticks {ticks:?} observed {observed:?}");
-}
-
 /// Three of the crowd hang: they are told from the others, who are not left alone, and the worker has its figures.
 fn hang_some(host: &Host, trimtab: &Trimtab, all: &[i32]) {
     let named = |pid: &&i32, name: &str| {
@@ -141,7 +128,9 @@ fn hang_some(host: &Host, trimtab: &Trimtab, all: &[i32]) {
         let alone = |guest: &&Value| guest["left_alone"].as_str().is_some_and(|why| why == "does not answer");
         let alone: Vec<&str> =
             all.values().filter(alone).filter_map(|guest| guest["name"].as_str()).collect();
-        if alone == HUNG { Ok(()) } else { Err(format!("{alone:?}")) }
+        // One whose call happened to wait behind the hung ones is left alone with them (docs/OPERATIONS.md).
+        let told = HUNG.iter().all(|name| alone.contains(name)) && !alone.contains(&"worker");
+        if told && alone.len() <= HUNG.len() + INNOCENT { Ok(()) } else { Err(format!("{alone:?}")) }
     });
     println!("three hung ones found after {:.0} s", begin.elapsed().as_secs_f64());
     let worker = &shown(trimtab).unwrap()["worker"];
@@ -167,7 +156,7 @@ fn live_two_hundred_guests() {
     wait_known(&trimtab);
     hang_some(host, &trimtab, &all);
 
-    check_rhythm(&trimtab);
+    assert!(trimtab.rhythm(0).unwrap() >= 10);
     let (pid, ticks) = (trimtab.process().pid(), trimtab.status().unwrap().ticks);
     let cpu = proc::threads_cpu_s(pid).unwrap() * 1000.0 / ticks as f64;
     println!("{ticks} ticks, {cpu:.0} ms of CPU each, {:?} KiB", proc::rss_kib(pid));

@@ -25,16 +25,7 @@ fn live_a_hung_qemu_holds_up_nobody() {
     .unwrap();
     trimtab.ticks(20);
     let figures = trimtab.shown();
-    let log = trimtab.log();
-    let log = &log[from..];
-    let numbers = |word: &str| -> Vec<u64> {
-        let number = |line: &str| line.split_once("tick=")?.1.split(' ').next()?.trim().parse().ok();
-        log.lines().filter(|line| line.contains(word)).filter_map(number).collect()
-    };
-    let (ticks, observed) = (numbers(" tick tick="), numbers("observed"));
-    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
-    let seen = |tick: &&u64| observed.contains(tick);
-    assert!(ticks.iter().rev().skip(1).all(|tick| seen(&tick)), "ticks {ticks:?} observed {observed:?}");
+    assert!(trimtab.rhythm(from).unwrap() >= 20);
     // The others have figures of this moment, the hung one shows that it does nothing.
     for guest in figures.iter().filter(|guest| guest.name != "burner1") {
         assert!(guest.cpu_cores.is_some_and(|cores| cores > 0.05), "{guest:?}");

@@ -78,6 +78,21 @@ impl<T: Plain> Array<T> {
     /// # Errors
     /// The system refuses the mapping.
     pub fn zeroed(len: usize, pages: Pages) -> Result<Self> {
+        let array = Self::untouched(len, pages)?;
+        for at in (0..len * size_of::<T>()).step_by(PAGE) {
+            // SAFETY: inside the mapping, which was just made with room for `len` elements; volatile so that the page is really
+            // touched.
+            unsafe { array.start.cast::<u8>().add(at).write_volatile(0) };
+        }
+        Ok(array)
+    }
+
+    /// `len` zeroes without pages of their own until they are written, as a C program's `malloc` gives them when it maps new
+    /// memory: what is read before comes from the one page of zeroes that the kernel has.
+    ///
+    /// # Errors
+    /// The system refuses the mapping.
+    pub fn untouched(len: usize, pages: Pages) -> Result<Self> {
         let too_large =
             || Error::Environment(format!("array of {len} elements: too large for the address space"));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(too_large)?.max(1);
@@ -103,10 +118,6 @@ impl<T: Plain> Array<T> {
         if pages == Pages::Huge {
             // SAFETY: the range lies in our mapping; advice only, its failure (no THP) changes nothing but speed.
             unsafe { libc::madvise(start.cast(), bytes.next_multiple_of(HUGE_PAGE), libc::MADV_HUGEPAGE) };
-        }
-        for at in (0..bytes).step_by(PAGE) {
-            // SAFETY: at < bytes, inside the mapping; volatile so that the page is really touched.
-            unsafe { start.add(at).write_volatile(0) };
         }
         let start = NonNull::new(start.cast::<T>()).ok_or_else(too_large)?;
         let used = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { PAGE });

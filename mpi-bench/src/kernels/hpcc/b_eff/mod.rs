@@ -112,8 +112,8 @@ impl Kernel for BEff {
         Ok(Self {
             seed: setup.seed,
             pairs: [0; 2],
-            ping_pongs: parts.iter().map(|&part| PingPong::new(part)).collect(),
-            rings: parts.iter().map(|&part| Ring::new(part)).collect(),
+            ping_pongs: parts.iter().map(|&part| PingPong::new(part)).collect::<Result<_>>()?,
+            rings: parts.iter().map(|&part| Ring::new(part)).collect::<Result<_>>()?,
         })
     }
 

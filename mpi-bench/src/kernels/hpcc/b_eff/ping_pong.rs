@@ -1,6 +1,8 @@
 //! Ping-pong between ordered pairs of ranks, one pair at a time.
 
 use super::{Part, SHORTEST_S, first_byte, longer};
+use crate::error::Result;
+use crate::memory::{Array, Pages};
 use crate::mpi_raw::{recv, send};
 use crate::team::Team;
 
@@ -13,8 +15,8 @@ const ANSWER: u8 = 13;
 /// Buffers and results of one message length.
 pub(super) struct PingPong {
     pub(super) part: Part,
-    out: Vec<u8>,
-    into: Vec<u8>,
+    out: Array<u8>,
+    into: Array<u8>,
     /// What `into` must hold after the last pair of this rank.
     expected: Option<[u8; 2]>,
     wrong: u64,
@@ -31,9 +33,12 @@ pub(super) struct Seconds {
 }
 
 impl PingPong {
-    pub(super) fn new(part: Part) -> Self {
-        let buffer = || vec![0u8; part.bytes];
-        Self { part, out: buffer(), into: buffer(), expected: None, wrong: 0, best: Vec::new() }
+    /// # Errors
+    /// No memory for the buffers.
+    pub(super) fn new(part: Part) -> Result<Self> {
+        // New memory whatever ran before, because the original's is: all but the ends of what it sends was never written.
+        let buffer = || Array::untouched(part.bytes, Pages::Default);
+        Ok(Self { part, out: buffer()?, into: buffer()?, expected: None, wrong: 0, best: Vec::new() })
     }
 
     /// Bytes that were not what the partner sent, so far.

@@ -1,6 +1,8 @@
 //! Rings: every rank exchanges with its left and right neighbour in both directions at once.
 
 use super::{Part, SHORTEST_S, first_byte, longer};
+use crate::error::Result;
+use crate::memory::{Array, Pages};
 use crate::mpi_raw::{irecv, isend, sendrecv, wait_all};
 use crate::rng::Rng;
 use crate::team::Team;
@@ -14,10 +16,10 @@ const LEFTWARD: u8 = 2;
 /// Buffers and results of one message length.
 pub(super) struct Ring {
     pub(super) part: Part,
-    out_left: Vec<u8>,
-    out_right: Vec<u8>,
-    from_left: Vec<u8>,
-    from_right: Vec<u8>,
+    out_left: Array<u8>,
+    out_right: Array<u8>,
+    from_left: Array<u8>,
+    from_right: Array<u8>,
     /// First bytes that the two incoming buffers must hold after the last loop.
     expected: [u8; 2],
     wrong: u64,
@@ -31,17 +33,20 @@ struct Neighbours {
 }
 
 impl Ring {
-    pub(super) fn new(part: Part) -> Self {
-        let buffer = || vec![0u8; part.bytes];
-        Self {
+    /// # Errors
+    /// No memory for the buffers.
+    pub(super) fn new(part: Part) -> Result<Self> {
+        // New memory whatever ran before, because the original's is: all but the ends of what it sends was never written.
+        let buffer = || Array::untouched(part.bytes, Pages::Default);
+        Ok(Self {
             part,
-            out_left: buffer(),
-            out_right: buffer(),
-            from_left: buffer(),
-            from_right: buffer(),
+            out_left: buffer()?,
+            out_right: buffer()?,
+            from_left: buffer()?,
+            from_right: buffer()?,
             expected: [0; 2],
             wrong: 0,
-        }
+        })
     }
 
     /// Bytes that were not what the neighbours sent.

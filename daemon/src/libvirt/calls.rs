@@ -16,7 +16,7 @@ use super::{LibvirtError, errors};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use zbus::Connection;
 
 /// A call that is out for so long is followed by a nudge. A healthy one takes 5 to 20 ms.
@@ -26,7 +26,8 @@ const NUDGE_EVERY: Duration = Duration::from_millis(25);
 const NUDGE_PART: u32 = 8;
 
 impl Link {
-    /// Make a call on the link's connection. `limit` covers the wait for a slot.
+    /// Make a call on the link's connection. `limit` bounds the wait for a slot and then, anew, the wait for the answer: who
+    /// waited long for a slot would otherwise be taken for hung when its call had hardly been made.
     pub(super) async fn call<T, F, W>(
         self: &Arc<Self>,
         call: &'static str,
@@ -62,13 +63,12 @@ impl Link {
         W: FnOnce(Connection) -> F + Send + 'static,
     {
         self.limits.admit(whom, || self.label(whom))?;
-        let timeout = |whom| LibvirtError::Timeout { call, whom, timeout_ms: limit.as_millis() as u64 };
-        let deadline = Instant::now() + limit;
-        let place = timeout_at(deadline, self.limits.place(whom)).await;
+        let late = |whom| LibvirtError::Timeout { call, whom, timeout_ms: limit.as_millis() as u64 };
+        let place = timeout(limit, self.limits.place(whom)).await;
         // What it waited for may have got stuck meanwhile.
         self.limits.admit(whom, || self.label(whom))?;
         let Ok(Some(place)) = place else {
-            return Err(timeout("host (every call slot is taken)".to_owned()));
+            return Err(late("host (every call slot is taken)".to_owned()));
         };
         let ticket = Limits::ticket(whom);
         let mut task = tokio::spawn({
@@ -79,11 +79,16 @@ impl Link {
                 if kind != Some(errors::Kind::Away) {
                     link.answered();
                 }
-                link.limits.back(&ticket, place, kind.is_none());
+                link.limits.back(
+                    &ticket,
+                    place,
+                    !matches!(kind, Some(errors::Kind::Away | errors::Kind::Busy)),
+                );
                 result
             }
         });
         let started = Instant::now();
+        let deadline = started + limit;
         let mut pause = NUDGE_AFTER;
         let outcome = loop {
             let next = deadline.min(Instant::now() + pause);
@@ -104,7 +109,8 @@ impl Link {
             Ok(Err(lost)) => Err(LibvirtError::Away(format!("{call}: {lost}"))),
             Err(_) => {
                 self.limits.timed_out(&ticket);
-                Err(timeout(self.label(whom)))
+                tracing::debug!(call, whom = self.label(whom), "stuck");
+                Err(late(self.label(whom)))
             }
         }
     }
@@ -128,5 +134,51 @@ impl Link {
             Whom::Guest(id) => self.names.label(id),
             Whom::Bulk | Whom::Host => "host".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::LibvirtConfig;
+    use super::*;
+    use trimtab_policy::units::GuestId;
+
+    const A: GuestId = GuestId([1; 16]);
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// A connection whose other end knows nothing.
+    async fn connection() -> (Connection, Connection) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let server = zbus::connection::Builder::unix_stream(theirs).server(zbus::Guid::generate());
+        let client = zbus::connection::Builder::unix_stream(ours);
+        tokio::try_join!(client.p2p().build(), server.p2p().build()).unwrap()
+    }
+
+    /// A call about a guest that takes as long as a healthy one.
+    async fn ask(link: &Arc<Link>, connection: &Connection) -> Result<(), LibvirtError> {
+        let work = |_| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(())
+        };
+        link.call_on(connection.clone(), "GetVcpuPinInfo", Whom::Guest(A), LIMIT, work).await
+    }
+
+    #[tokio::test]
+    async fn who_waited_long_for_a_slot_is_not_taken_for_hung() {
+        let (connection, _other_end) = connection().await;
+        tokio::time::pause();
+        let link = Arc::new(Link::new(LibvirtConfig { max_in_flight: 1, ..LibvirtConfig::default() }));
+        let place = link.limits.place(Whom::Bulk).await.unwrap();
+        let free = async {
+            tokio::time::sleep(LIMIT - Duration::from_millis(1)).await;
+            drop(place);
+        };
+        let (answer, ()) = tokio::join!(ask(&link, &connection), free);
+        assert!(answer.is_ok(), "{answer:?}");
+        // Without a slot it is not even made, and nobody is to blame.
+        let _place = link.limits.place(Whom::Bulk).await.unwrap();
+        let late = ask(&link, &connection).await.unwrap_err();
+        assert!(late.to_string().contains("every call slot is taken"), "{late}");
+        assert!(link.limits.admit(Whom::Guest(A), String::new).is_ok());
     }
 }

@@ -13,7 +13,8 @@
 //! for instead (one sample in which everybody lacks disks); the stuck call is left alone, and a guest whose part is
 //! missing while a bulk call is stuck counts as hung: it is not called until its part is complete again. When several stop at
 //! once, each stops a bulk call before one could tell who they are. As long as that is not known, every call about a guest
-//! begins with its own statistics, NOWAIT: they come at once, and without disks of who holds up a bulk call.
+//! begins with its own statistics, NOWAIT: they come at once, and without disks of who holds up a bulk call. They also come so
+//! from one that is busy for a moment, so who was found like this is looked at again, the same way.
 //! May not: decide anything.
 
 use super::config::LibvirtConfig;
@@ -72,7 +73,7 @@ impl LibvirtDbus {
         W: FnOnce(DomainProxy<'static>) -> F + Send + 'static,
     {
         let path = self.path_of(id);
-        let doubtful = self.link.limits.somebody_hangs_unseen();
+        let doubtful = self.link.limits.may_hang(id);
         let answer = self.link.call(call, Whom::Guest(id), limit, move |bus| async move {
             let domain = domain_proxy(&bus, path).await?;
             if doubtful && domain.get_stats(ALL_GROUPS, stats::NOWAIT).await?.depth() == Depth::WithoutMonitor
@@ -87,6 +88,9 @@ impl LibvirtDbus {
             let retry_in_ms = self.link.config.bulk_timeout.as_millis() as u64;
             return Err(LibvirtError::BackedOff { whom, retry_in_ms });
         };
+        if doubtful {
+            self.answers(id);
+        }
         Ok(answer)
     }
 
@@ -94,6 +98,13 @@ impl LibvirtDbus {
     fn hung(&self, id: GuestId, name: &str) {
         if self.link.limits.seen(id, true) {
             tracing::warn!(guest = name, "qemu does not answer: left alone until it does");
+        }
+    }
+
+    /// Notes that a guest answers.
+    fn answers(&self, id: GuestId) {
+        if self.link.limits.seen(id, false) {
+            tracing::info!(guest = self.link.names.label(id), "answers again");
         }
     }
 
@@ -159,9 +170,7 @@ impl LibvirtDbus {
         for record in &records.0 {
             let Some(id) = record.stats.id else { continue };
             match record.depth {
-                Depth::Complete if self.link.limits.seen(id, false) => {
-                    tracing::info!(guest = record.stats.name, "answers again");
-                }
+                Depth::Complete => self.answers(id),
                 Depth::WithoutMonitor if stuck => self.hung(id, &record.stats.name),
                 _ => {}
             }

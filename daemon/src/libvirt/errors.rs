@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Away,
     Gone,
     NoMetadata,
+    /// Somebody holds the domain's job and did not give it back within libvirt's 30 s.
+    Busy,
     Refused,
 }
 
@@ -50,6 +52,7 @@ fn kind_of_text(name: &str, text: &str) -> Kind {
         _ if has(&AWAY) => Kind::Away,
         _ if has(&GONE) => Kind::Gone,
         _ if text.contains("metadata not found") => Kind::NoMetadata,
+        _ if text.contains("cannot acquire state change lock") => Kind::Busy,
         _ => Kind::Refused,
     }
 }
@@ -66,7 +69,9 @@ pub(super) fn convert(error: &zbus::Error, call: &'static str, whom: String) -> 
     match kind(error) {
         Kind::Away => LibvirtError::Away(text(error)),
         Kind::Gone => LibvirtError::Gone(whom),
-        Kind::NoMetadata | Kind::Refused => LibvirtError::Refused { call, whom, text: text(error) },
+        Kind::NoMetadata | Kind::Busy | Kind::Refused => {
+            LibvirtError::Refused { call, whom, text: text(error) }
+        }
     }
 }
 
@@ -84,6 +89,7 @@ mod tests {
         assert_eq!(of("Requested operation is not valid: domain is not running"), Kind::Gone);
         assert_eq!(of("Domain not found: no domain with matching uuid '5' (a)"), Kind::Gone);
         assert_eq!(of("metadata not found: Requested metadata element is not present"), Kind::NoMetadata);
-        assert_eq!(of("Timed out during operation: cannot acquire state change lock"), Kind::Refused);
+        assert_eq!(of("Timed out during operation: cannot acquire state change lock"), Kind::Busy);
+        assert_eq!(of("invalid argument: CPU 4000 is not online"), Kind::Refused);
     }
 }

@@ -4,7 +4,8 @@
 //! qemu answers or libvirt gives up after 30 s, whether or not anybody still waits. So a slot is given back when the
 //! answer comes, not when the caller's patience ends (a call that is still out after its time-out is *stuck*). A guest has one
 //! call out at a time and none while one of it is stuck, so that it takes one slot, however much is wanted of it. Once every
-//! slot is stuck there is one more, the *reserve*, for those that have not failed: guests that answer, and what asks no guest.
+//! slot is stuck there is one more, the *reserve*, for guests whose last call was answered, in time or late, and for what asks
+//! no guest. Late is no failure: such a call waited behind others and not for its guest.
 //! May not: make calls. Reads tokio's clock, for back-offs only.
 
 use super::LibvirtError;
@@ -20,6 +21,9 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 /// Longest back-off: a guest that came back is seen within a minute even if no statistics tell.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// A guest that seems to hang while the bulk statistics cannot tell is looked at so often: each look is one short call.
+const LOOK_AGAIN: Duration = Duration::from_secs(4);
+
 /// Whom a call concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
@@ -34,10 +38,12 @@ pub(super) enum Whom {
 #[derive(Debug, Default)]
 struct Guest {
     stuck: usize,
+    /// Calls that were not answered since the last one that was.
     failures: u32,
     until: Option<Instant>,
-    /// Its part of the statistics is missing while a bulk call is stuck.
-    hung: bool,
+    /// Its part of the statistics was missing while a bulk call was stuck: it holds that up, or was just busy. Until then
+    /// it is not looked at again.
+    hung: Option<Instant>,
     /// That was said.
     said: bool,
 }
@@ -97,10 +103,16 @@ impl Limits {
         }
         let Whom::Guest(id) = whom else { return Ok(()) };
         let Some(guest) = state.guests.get(&id) else { return Ok(()) };
-        let left =
-            guest.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        let on_probation = guest.failures > 0 && state.stuck >= self.max;
-        if left.is_zero() && guest.stuck == 0 && !guest.hung && !on_probation {
+        let now = Instant::now();
+        let wait = |until: Option<Instant>| {
+            until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+        };
+        let left = wait(guest.until.max(guest.hung));
+        let only_the_reserve = state.stuck >= self.max;
+        let on_probation = guest.failures > 0 && only_the_reserve;
+        // The bulk statistics tell when it answers again, unless they may not ask monitors: then it is looked at itself.
+        let told_by_others = guest.hung.is_some() && !only_the_reserve;
+        if left.is_zero() && guest.stuck == 0 && !told_by_others && !on_probation {
             return Ok(());
         }
         let retry_in_ms = left.max(Duration::from_millis(1)).as_millis() as u64;
@@ -144,10 +156,12 @@ impl Limits {
         self.lock().stuck < self.max
     }
 
-    /// Whether some bulk call is stuck on a guest that is not known to hang: any guest may be the one.
-    pub(super) fn somebody_hangs_unseen(&self) -> bool {
+    /// Whether this guest may hold up a bulk call: it was seen to, or one is stuck on a guest that is not known yet.
+    pub(super) fn may_hang(&self, id: GuestId) -> bool {
         let state = self.lock();
-        state.stuck_bulk > state.guests.values().filter(|guest| guest.hung).count()
+        let hung = |guest: &Guest| guest.hung.is_some();
+        state.guests.get(&id).is_some_and(hung)
+            || state.stuck_bulk > state.guests.values().filter(|guest| hung(guest)).count()
     }
 
     /// Whether some bulk call is stuck, so that a guest whose part is missing is hung and not just busy.
@@ -197,34 +211,34 @@ impl Limits {
             Whom::Guest(id) => {
                 let Some(guest) = state.guests.get_mut(&id) else { return };
                 guest.stuck -= usize::from(was_stuck);
-                if answered && was_stuck {
-                    guest.until = None;
-                }
-                if answered && !was_stuck && guest.stuck == 0 && !guest.hung {
-                    state.guests.remove(&id);
+                if answered && guest.stuck == 0 {
+                    (guest.failures, guest.until) = (0, None);
+                    if guest.hung.is_none() && !guest.said {
+                        state.guests.remove(&id);
+                    }
                 }
             }
             Whom::Bulk if was_stuck => {
                 state.stuck_bulk -= 1;
                 if state.stuck_bulk == 0 {
                     // Whoever still hangs stops the next one.
-                    state.guests.values_mut().for_each(|guest| guest.hung = false);
+                    state.guests.values_mut().for_each(|guest| guest.hung = None);
                 }
             }
             Whom::Bulk | Whom::Host => {}
         }
     }
 
-    /// What the bulk statistics say of a guest. True if this is news.
+    /// What statistics say of a guest. True if this is news.
     pub(super) fn seen(&self, id: GuestId, hung: bool) -> bool {
         let mut state = self.lock();
         if hung {
             let guest = state.guests.entry(id).or_default();
-            guest.hung = true;
+            guest.hung = Some(Instant::now() + LOOK_AGAIN);
             return !std::mem::replace(&mut guest.said, true);
         }
         let Some(guest) = state.guests.get_mut(&id) else { return false };
-        (guest.until, guest.hung) = (None, false);
+        (guest.until, guest.hung) = (None, None);
         let news = std::mem::replace(&mut guest.said, false);
         if guest.stuck == 0 {
             state.guests.remove(&id);
@@ -371,12 +385,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_answers_late_hangs_less_than_who_does_not_answer() {
+        let limits = Limits::new(3);
+        // Both calls were overdue; one waited behind others, the other was given up by libvirt.
+        let (late, failed) = (give_up(&limits, Whom::Guest(A)), give_up(&limits, Whom::Guest(B)));
+        back(&limits, failed, false);
+        let _stuck = [give_up(&limits, Whom::Bulk), give_up(&limits, Whom::Bulk)];
+        tokio::time::advance(LONGEST_BACKOFF).await;
+        assert!(!limits.bulk_may_ask_monitors() && admit(&limits, A).is_err());
+        back(&limits, late, true);
+        let _third = give_up(&limits, Whom::Bulk);
+        assert!(!limits.bulk_may_ask_monitors());
+        assert_eq!(admit(&limits, A), Ok(()), "it may use the reserve");
+        assert!(admit(&limits, B).is_err(), "it may not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_taken_for_hung_is_looked_at_again_also_with_the_reserve() {
+        let limits = Limits::new(3);
+        let _stuck = [(); 3].map(|()| give_up(&limits, Whom::Bulk));
+        // It was just busy when it was looked at.
+        assert!(limits.seen(A, true) && admit(&limits, A).is_err());
+        tokio::time::advance(LOOK_AGAIN).await;
+        assert_eq!(admit(&limits, A), Ok(()));
+        assert!(limits.may_hang(A), "but carefully");
+        assert!(!limits.seen(A, true) && admit(&limits, A).is_err());
+        tokio::time::advance(LOOK_AGAIN).await;
+        assert!(limits.seen(A, false), "answers again");
+        assert_eq!(admit(&limits, A), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn statistics_mark_and_clear_a_hung_guest() {
         let limits = Limits::new(3);
         let bulk = give_up(&limits, Whom::Bulk);
-        assert!(limits.somebody_hangs_unseen());
+        assert!(limits.may_hang(A) && limits.may_hang(B));
         assert!(limits.seen(A, true) && !limits.seen(A, true));
-        assert!(!limits.somebody_hangs_unseen());
+        assert!(limits.may_hang(A) && !limits.may_hang(B));
         assert!(admit(&limits, A).is_err());
         assert!(limits.seen(A, false) && !limits.seen(A, false));
         assert_eq!(admit(&limits, A), Ok(()));

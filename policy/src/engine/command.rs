@@ -59,6 +59,7 @@ impl Engine {
     ) -> Result<(Vec<Effect>, Answer), CommandError> {
         self.now = self.now.max(now);
         self.wall = wall;
+        self.take_over();
         let lines = match command {
             Command::SetMode(mode) => self.set_mode(mode),
             Command::Pause => {

@@ -154,7 +154,7 @@ pub struct Engine {
     trial: Option<OpenTrial>,
     /// The newest kept decision, as long as it is young.
     watch: Option<Watch>,
-    /// Decisions that the last run left pending, until the first sample tells which guests are still the same.
+    /// Decisions that the last run left pending, until the first sample or command takes them over.
     pending: Option<Vec<Decision>>,
     /// When the first sample was taken.
     born: Option<MonoNs>,
@@ -230,9 +230,7 @@ impl Engine {
         }
         self.domain = sample.host.priority;
         self.see_guests(&sample);
-        if let Some(pending) = self.pending.take() {
-            self.take_over(pending);
-        }
+        self.take_over();
         self.see_topology(&sample);
         self.see_knobs(&sample);
         let rates = self.differ.next(sample, self.config.identify.gap_max_ms);

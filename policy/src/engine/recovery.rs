@@ -11,8 +11,10 @@ use crate::decision::{Change, Decision, Original, Verdict};
 const PATIENCE_MS: u64 = 30_000;
 
 impl Engine {
-    /// Takes over from the last run, before the first read-back is judged.
-    pub(super) fn take_over(&mut self, mut pending: Vec<Decision>) {
+    /// Takes over from the last run, once: before the first read-back is judged, and before a command, which would otherwise
+    /// send knobs back that may not even have been turned.
+    pub(super) fn take_over(&mut self) {
+        let Some(mut pending) = self.pending.take() else { return };
         let going: Vec<Original> = self.ledger.originals().filter(|o| o.back_to.is_some()).cloned().collect();
         let goal = |c: &Change| {
             let it = going.iter().find(|o| o.guest == c.guest && o.knob == c.knob);

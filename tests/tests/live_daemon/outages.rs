@@ -1,6 +1,7 @@
 //! The daemon is killed or stalls, libvirt and the buses restart: trials are closed, and everything is found again.
 
-use crate::stage::{Ask, SOON, Stage, endless_trial, quick};
+use crate::stage::{Ask, Pulse, SOON, Stage, endless_trial, quick};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use trimtab_tests::Daemon;
 use trimtab_tests::testbed::wait_for;
@@ -14,17 +15,42 @@ fn live_a_killed_daemon_finds_its_trial_and_closes_it() {
     let open = trimtab.open_trial();
     let turned = stage.knobs();
     assert_ne!(turned, untouched);
+    let held = |trimtab: &Trimtab| {
+        let shown = trimtab.shown().into_iter().filter(|guest| !guest.originals.is_empty());
+        shown.map(|guest| guest.name).collect::<Vec<_>>()
+    };
+    let names = held(&trimtab);
     trimtab.process_mut().kill().unwrap();
     assert_eq!(stage.knobs(), turned);
     pulse.beats();
 
-    // Also in a mode that decides nothing: a change of ours on trial must not stay by accident.
+    // The next one finds a guest of the trial hung: the others' knobs go back at once, also in a mode that decides nothing (a
+    // change of ours on trial must not stay by accident), and it is killed before the hung one's can.
+    let (hung, others): (Vec<_>, Vec<_>) =
+        stage.guests().into_iter().partition(|guest| Some(guest.name()) == names.last().map(String::as_str));
+    let healthy = Pulse::of(others.iter().copied().cloned());
+    let hung = hung[0];
+    hung.stop().unwrap();
+    let mut trimtab = stage.daemon(quick("observe"));
+    trimtab.until("the others' knobs back", |status| status.guests == 3 && held(&trimtab) == [hung.name()]);
+    let of_others = |knobs: &BTreeMap<String, String>| {
+        let mut knobs = knobs.clone();
+        knobs.retain(|what, _| !what.starts_with(hung.name()));
+        knobs
+    };
+    assert_eq!(stage.knobs_of(&others), of_others(&untouched));
+    trimtab.process_mut().kill().unwrap();
+
+    // What is on its way back is on record, beside a trial that is still open.
     let trimtab = stage.daemon(quick("observe"));
+    trimtab.until("the hung guest's knobs", |status| status.guests == 3 && held(&trimtab) == [hung.name()]);
+    healthy.beats();
+    hung.cont().unwrap();
     let closed = trimtab.decision("its end", |d| d.id == open.id && d.verdict != "pending");
     assert_eq!(closed.verdict, "reverted", "{closed:?}");
     assert!(closed.outcome.contains("stopped while measuring"), "{closed:?}");
+    trimtab.until("every knob back", |_| held(&trimtab).is_empty());
     assert_eq!(stage.knobs(), untouched);
-    assert!(trimtab.shown().iter().all(|guest| guest.originals.is_empty()));
     pulse.beats();
     trimtab.stop().unwrap();
 }

@@ -13,6 +13,8 @@ use trimtab_store::SampleRow;
 pub(super) const CONNECTED: &str = "connected";
 /// Newest decisions shown.
 pub(super) const DECISIONS: usize = 100;
+/// A guest that wants less of a CPU is idle (a halted qemu: 0.001 to 0.003), and what part of that it waits says nothing.
+const IDLE: f64 = 0.01;
 
 impl ControlLoop {
     /// Replaces the view.
@@ -81,8 +83,21 @@ impl ControlLoop {
     }
 }
 
-/// Share of the wanted CPU time that was spent in a run queue; absent for a guest that wanted nothing.
+/// Share of the wanted CPU time that was spent in a run queue; absent for an idle guest.
 fn run_delay(rates: &GuestRates) -> Option<f64> {
     let (run, wait) = (rates.run?, rates.wait?);
-    (run + wait > 0.0).then(|| wait / (run + wait))
+    (run + wait >= IDLE).then(|| wait / (run + wait))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_part_of_next_to_nothing_a_guest_waits_is_not_told() {
+        let delay =
+            |run, wait| run_delay(&GuestRates { run: Some(run), wait: Some(wait), ..GuestRates::default() });
+        assert_eq!((delay(0.002, 0.001), delay(0.0, 0.0)), (None, None));
+        assert_eq!((delay(0.3, 0.1), delay(0.0, 0.5)), (Some(0.25), Some(1.0)));
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::doc::InterfaceDoc;
 use super::proxy::{Error, OriginalRecord};
-use super::record::{share, state_text};
+use super::record::{cpus, share, state_text};
 use crate::handle::{GuestView, Handle, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,13 +83,13 @@ impl Guest {
         self.seen("Job", |g| g.job.clone())
     }
 
-    /// CPU time per second of all its threads, in CPUs, rounded to 0.001.
+    /// CPU time per second of all its threads, in CPUs, rounded to 0.01.
     #[zbus(property)]
     fn cpu_cores(&self) -> Result<f64, Error> {
-        self.seen("CpuCores", |g| g.cpu_cores.map(share))
+        self.seen("CpuCores", |g| g.cpu_cores.map(cpus))
     }
 
-    /// Share of the wanted CPU time spent waiting in a run queue, 0 to 1, rounded to 0.001.
+    /// Share of the wanted CPU time spent waiting in a run queue, 0 to 1, rounded to 0.001. Missing while it wants less than 0.01.
     #[zbus(property)]
     fn run_delay(&self) -> Result<f64, Error> {
         self.seen("RunDelay", |g| g.run_delay.map(share))

@@ -1,10 +1,10 @@
 //! The loop's types in their D-Bus form, and back where an argument names one.
 //!
-//! Shares are rounded to 0.001 and rates to whole bytes: finer digits are noise, and would make every property change
-//! at every tick. May not: hold state.
+//! Shares are rounded to 0.001, CPUs to 0.01 and rates to whole bytes: finer digits are noise, and would make every property
+//! change at every tick, also of guests that are idle. May not: hold state.
 
 use super::proxy::{ChangeRecord, DecisionRecord, Error, GUEST_PATH, MAX_DECISIONS, OriginalRecord};
-use crate::handle::View;
+use crate::handle::{GuestView, View};
 use std::collections::HashMap;
 use trimtab_policy::decision::{Change, Decision, Mode, Original, Verdict};
 use trimtab_policy::sample::GuestState;
@@ -19,6 +19,24 @@ pub(super) fn guest_path(id: GuestId) -> String {
 /// Rounded to 0.001.
 pub(super) fn share(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+/// Rounded to 0.01.
+pub(super) fn cpus(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// Whether a client would see a difference.
+pub(super) fn differ(a: &GuestView, b: &GuestView) -> bool {
+    let told = |guest: &GuestView| GuestView {
+        cpu_cores: guest.cpu_cores.map(cpus),
+        run_delay: guest.run_delay.map(share),
+        write_bps: guest.write_bps.map(f64::round),
+        read_bps: guest.read_bps.map(f64::round),
+        speed: guest.speed.map(share),
+        ..guest.clone()
+    };
+    a != b && told(a) != told(b)
 }
 
 /// Text of a mode.
@@ -156,5 +174,19 @@ impl Filter {
             }
         }
         Ok(filter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_guest_looks_the_same_at_every_tick() {
+        let guest =
+            |cores, bps| GuestView { cpu_cores: Some(cores), write_bps: Some(bps), ..GuestView::default() };
+        assert!(!differ(&guest(0.0012, 0.0), &guest(0.0031, 0.3)));
+        assert!(differ(&guest(0.0012, 0.0), &guest(0.011, 0.0)));
+        assert!(differ(&guest(0.0012, 0.0), &guest(0.0012, 0.6)));
     }
 }

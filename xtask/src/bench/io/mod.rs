@@ -92,8 +92,8 @@ pub(super) fn run(programs: Programs<'_>, dir: Option<&Path>, pairs: u32) -> Res
         for case in &mut cases {
             let both = alternate(
                 pair,
-                || outcome(setting.original(case.kind, &case.program)),
-                || outcome(setting.trimtab(case.kind)),
+                || outcome(setting.dir.settle().and_then(|()| setting.original(case.kind, &case.program))),
+                || outcome(setting.dir.settle().and_then(|()| setting.trimtab(case.kind))),
             );
             signals.check()?;
             case.pairs.push(both);

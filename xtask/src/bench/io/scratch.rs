@@ -1,28 +1,46 @@
-//! A directory of the bench's own on the file system under test, removed with everything in it when it is dropped.
+//! A directory of the bench's own on the file system under test, removed with everything in it when it is dropped, and with
+//! the directories above it that were made for it and are empty.
 //!
 //! May not: touch anything outside of it.
 
 use anyhow::{Context, Result};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::Error;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// See the module.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch {
+    dir: PathBuf,
+    /// How many directories above it were not there before.
+    made: usize,
+}
 
 impl Scratch {
     /// A new one below `parent`, which is made if it is not there.
     pub(super) fn below(parent: &Path) -> Result<Scratch> {
+        let made = parent.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         let parent = parent.canonicalize().with_context(|| format!("cannot open {}", parent.display()))?;
         let dir = parent.join(format!("trimtab-bench-io.{}", std::process::id()));
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Scratch(dir))
+        Ok(Scratch { dir, made })
     }
 
     /// Where it is, absolute.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.dir
+    }
+
+    /// Waits until its file system has nothing left to write: what one run leaves behind must not slow the next.
+    pub(super) fn settle(&self) -> Result<()> {
+        let dir = File::open(&self.dir).with_context(|| format!("cannot open {}", self.dir.display()))?;
+        // SAFETY: the descriptor is open during the call, which only takes its number.
+        match unsafe { libc::syncfs(dir.as_raw_fd()) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()).with_context(|| format!("cannot sync {}", self.dir.display())),
+        }
     }
 
     /// Does its file system open files past the page cache?
@@ -30,15 +48,17 @@ impl Scratch {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).custom_flags(libc::O_DIRECT);
         // A file system may make the file and then refuse the flag: either way it goes with the directory.
-        options.open(self.0.join("direct")).is_ok()
+        options.open(self.dir.join("direct")).is_ok()
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            println!("cannot remove {}: {error}", self.0.display());
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            println!("cannot remove {}: {error}", self.dir.display());
         }
+        // What somebody else has put files into by now stays, and so does all above it.
+        let _ = self.dir.ancestors().skip(1).take(self.made).try_for_each(fs::remove_dir);
     }
 }
 
@@ -54,7 +74,22 @@ mod tests {
         std::fs::write(scratch.path().join("data"), "x").expect("write");
         let path = scratch.path().to_path_buf();
         assert!(path.is_absolute() && path.is_dir());
+        scratch.settle().expect("settle");
         drop(scratch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn directories_above_it_go_if_they_were_made_for_it_and_are_empty() {
+        let there = std::env::temp_dir().join(format!("trimtab-scratch.{}", std::process::id()));
+        let (shared, made) = (there.join("shared"), there.join("shared/made"));
+        std::fs::create_dir(&there).expect("directory");
+        drop(Scratch::below(&made).expect("scratch"));
+        assert!(there.exists() && !shared.exists());
+        let scratch = Scratch::below(&made).expect("scratch");
+        std::fs::write(shared.join("data"), "x").expect("write");
+        drop(scratch);
+        assert!(shared.exists() && !made.exists());
+        std::fs::remove_dir_all(&there).expect("remove");
     }
 }

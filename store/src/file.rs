@@ -186,7 +186,7 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
 }
 
 /// The same connection, if the content is sound.
-fn check(conn: Connection, file: &Path, version: i64) -> Result<Connection, StoreError> {
+pub(crate) fn check(conn: Connection, file: &Path, version: i64) -> Result<Connection, StoreError> {
     let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match verdict {
         Ok(text) if text == "ok" => {}

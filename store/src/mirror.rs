@@ -56,6 +56,8 @@ pub(crate) struct Mirror {
     pub(crate) run: i64,
     pub(crate) last_decision: u64,
     pub(crate) originals: Originals,
+    /// Decisions whose trial runs. Only in memory, for a journal that is damaged while it is in use.
+    pub(crate) open: BTreeMap<u64, DecisionRow>,
     waiting: Vec<DecisionRow>,
     /// Why the file could not be written last time.
     pub(crate) problem: Option<String>,
@@ -70,6 +72,7 @@ impl Mirror {
             run: 0,
             last_decision: 0,
             originals: Originals::new(),
+            open: BTreeMap::new(),
             waiting: Vec::new(),
             problem: None,
         };

@@ -11,6 +11,7 @@ use crate::pending::Pending;
 use crate::prune::{self, Retention};
 use crate::read::{self, Reader};
 use crate::rows::NoteRow;
+use crate::schema;
 use crate::store::{Options, Undo, take_back};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -146,12 +147,14 @@ pub(crate) struct Writer {
     retention: Retention,
     gather: Duration,
     retry: Duration,
+    check: Duration,
     conn: Option<Connection>,
     /// Inode of the file that `conn` has open; a file deleted or replaced under us would swallow rows in silence.
     inode: Option<u64>,
     gather_until: Instant,
     retry_at: Option<Instant>,
     prune_at: Instant,
+    check_at: Instant,
     unpruned: u64,
 }
 
@@ -168,11 +171,13 @@ impl Writer {
             },
             gather: options.gather,
             retry: options.retry,
+            check: options.check,
             conn: None,
             inode: None,
             gather_until: now + options.gather,
             retry_at: None,
             prune_at: now,
+            check_at: now + options.check,
             unpruned: 0,
         }
     }
@@ -232,6 +237,15 @@ impl Writer {
             if stop {
                 return;
             }
+            self.let_go_of_pages();
+        }
+    }
+
+    /// SQLite reads the file anew at the next turn: what it has in memory would hide for hours what became of the file.
+    fn let_go_of_pages(&self) {
+        let Some(conn) = &self.conn else { return };
+        if let Err(error) = conn.execute_batch("PRAGMA shrink_memory") {
+            tracing::debug!(%error, "pages not let go of");
         }
     }
 
@@ -353,7 +367,10 @@ impl Writer {
         match file::open(&self.path, self.max_bytes, damage) {
             Ok(Opened { conn, problem, moved, known }) => {
                 if moved.is_some() {
-                    locked(&self.shared.queue).pending.keep(known.pending, known.lessons, known.overrides);
+                    // What the file says of a trial is older than what is remembered.
+                    let mirror = locked(&self.shared.mirror);
+                    let mut queue = locked(&self.shared.queue);
+                    queue.pending.keep(mirror.open.values().cloned(), known.lessons, known.overrides);
                 }
                 self.adopt(conn, problem, moved.as_deref());
             }
@@ -401,7 +418,15 @@ impl Writer {
         locked(&self.shared.queue).pending.notes.push_back(note);
     }
 
-    /// Prunes, and sees whether the file is still the one at its name.
+    fn check_all(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        match file::check(conn, &self.path, schema::VERSION) {
+            Ok(conn) => self.conn = Some(conn),
+            Err(error) => self.open((error.fault() == Some(Fault::Damaged)).then(|| error.line())),
+        }
+    }
+
+    /// Prunes, and sees whether the file is still the one at its name, and now and then whether it is sound in every part.
     fn look_after(&mut self) {
         let there = fs::metadata(&self.path).ok().map(|file| file.ino());
         if self.conn.is_some() && there != self.inode {
@@ -409,6 +434,10 @@ impl Writer {
             locked(&self.shared.health).past = Some("the file was deleted or replaced under us".to_owned());
             self.conn = None;
             self.open(None);
+        }
+        if Instant::now() >= self.check_at {
+            self.check_at = Instant::now() + self.check;
+            self.check_all();
         }
         let Some(conn) = &self.conn else { return };
         match prune::run(conn, self.max_bytes, self.retention, now_ms()) {

@@ -271,6 +271,58 @@ fn damage_in_use_is_found_and_originals_go_on() {
     assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 400));
 }
 
+/// What SQLite has read it keeps in memory, all of a small journal: that must not hide what became of the file.
+#[test]
+fn damage_to_a_small_journal_in_use_is_found_by_the_next_write() {
+    for from in [0, 4096] {
+        let dir = tempdir();
+        filled(dir.path());
+        let (store, _) = Store::open(options(dir.path())).unwrap();
+        store.flush().unwrap();
+        assert_eq!(store.read_now(|reader| reader.decisions(&Default::default())).unwrap().len(), 300);
+        spoil(&journal(dir.path()), from);
+        store.record(decision(301, "kept"));
+        store.flush().unwrap();
+        assert_eq!(moved(dir.path()).len(), 1, "from {from}: {}", store.health());
+        assert!(
+            store.health().works() && store.health().to_string().contains("moved to"),
+            "{}",
+            store.health()
+        );
+        drop(store);
+        let (_, loaded) = Store::open(options(dir.path())).unwrap();
+        assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 301), "from {from}");
+        let open: Vec<u64> = loaded.pending.iter().map(|row| row.id).collect();
+        assert_eq!(open, [300], "the trial that runs is in the new one");
+    }
+}
+
+/// A page that nobody reads or writes: one of old samples, or of old decisions.
+#[test]
+fn damage_where_nobody_reads_is_found_when_the_journal_is_looked_after() {
+    let dir = tempdir();
+    filled(dir.path());
+    let (store, _) = Store::open(Options { check: Duration::ZERO, ..options(dir.path()) }).unwrap();
+    store.flush().unwrap();
+    let file = fs::File::options().write(true).open(journal(dir.path())).unwrap();
+    let middle = file.metadata().unwrap().len() / 4096 / 2;
+    file.write_all_at(&[0x5a; 64], middle * 4096).unwrap();
+    store.record(decision(301, "kept"));
+    store.flush().unwrap();
+    assert_eq!(moved(dir.path()), [""; 0], "nobody has read it");
+    store.samples((0..5000).map(|n| sample(1_000_000 + n, 1))); // enough to be looked after before the minute is over
+    store.flush().unwrap();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(20));
+        if !moved(dir.path()).is_empty() {
+            break;
+        }
+    }
+    assert_eq!(moved(dir.path()).len(), 1, "{}", store.health());
+    store.flush().unwrap();
+    assert_eq!(store.read_now(Reader::originals).unwrap().len(), 50);
+}
+
 /// SQLite does not fold the log into a file that is too short for it, and leaves log and index when it closes: they must go
 /// with the damaged file, because beside the new one they would be taken for its own.
 #[test]

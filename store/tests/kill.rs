@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use trimtab_store::{Options, Store};
 
@@ -79,7 +80,15 @@ fn killed_writer(dir: &Path, first: u32, mirror: bool, lines: usize, then: Durat
     said
 }
 
+/// One test at a time: a process that is just being started still has every file of this one, locks included, until it runs
+/// its own program, so that a store which another test has closed would be in use for a moment longer.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn survives(mirror: bool) {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let mut kept = BTreeSet::new();
     let mut flushed = BTreeSet::new();
@@ -135,6 +144,7 @@ fn acknowledged_originals_survive_kill_9_without_a_mirror() {
 
 #[test]
 fn a_second_process_is_refused_and_the_dead_one_is_not_in_the_way() {
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(options(dir.path(), false)).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -7,7 +7,7 @@
 
 use crate::control::{Proposal, State};
 use crate::knowledge::{Knowledge, backoff_ms};
-use crate::objective::Score;
+use crate::objective::{Score, Term};
 use crate::units::MonoNs;
 use std::collections::VecDeque;
 
@@ -36,6 +36,22 @@ fn after(at: MonoNs, ms: u64) -> MonoNs {
     MonoNs(at.0.saturating_add(ms.saturating_mul(1_000_000)))
 }
 
+/// How far above its floor the plan leaves the one closest to it, relative. Who is below already has nothing to lose by what
+/// brings it nearer.
+fn room(p: &Proposal, now: &Score) -> f64 {
+    let was_below = |t: &&Term| now.term(t.party.guest).is_some_and(Term::is_below);
+    let at_risk = p.prediction.score.terms.iter().filter(|t| t.floor > 0.0 && !was_below(t));
+    at_risk.map(|t| t.party.run / t.floor).fold(f64::INFINITY, f64::min)
+}
+
+/// Of offers (gain, room), the index of the one with the most room among those that promise less than `worth` short of the best.
+fn gentlest(offers: &[(f64, f64)], worth: f64) -> Option<usize> {
+    let best = offers.iter().map(|o| o.0).max_by(f64::total_cmp)?;
+    let about = offers.iter().enumerate().filter(|(_, o)| o.0 > best - worth);
+    let order = |a: &(f64, f64), b: &(f64, f64)| a.1.total_cmp(&b.1).then(a.0.total_cmp(&b.0));
+    about.max_by(|(_, a), (_, b)| order(a, b)).map(|(n, _)| n)
+}
+
 impl Arbiter {
     /// Tells whether something is wrong at this tick.
     pub(crate) fn trouble(&mut self, now: MonoNs, is: bool) {
@@ -50,7 +66,7 @@ impl Arbiter {
     /// Whether a proposal brings guests back towards floors that they have been below for long.
     pub(crate) fn cures(&self, p: &Proposal, score: &Score, now: MonoNs) -> bool {
         let ill = self.below_since.is_some_and(|t| now >= after(t, ILL_MS));
-        let missing: f64 = score.terms.iter().map(crate::objective::Term::missing).sum();
+        let missing: f64 = score.terms.iter().map(Term::missing).sum();
         ill && missing - p.prediction.missing() >= CURE_MIN && p.expected >= -0.02
     }
 
@@ -90,7 +106,8 @@ impl Arbiter {
         }
     }
 
-    /// The proposal to take, if any.
+    /// The proposal to take, if any: the one that promises most, or a gentler one that promises about as much. What the model
+    /// promises is far less exact than the least gain, and a floor that a trial breaks has cost somebody.
     pub(crate) fn pick(
         &self,
         mut proposals: Vec<Proposal>,
@@ -99,15 +116,15 @@ impl Arbiter {
         now: MonoNs,
     ) -> Option<Proposal> {
         proposals.retain(|p| self.objection(p, state, knowledge, now).is_none());
-        let rank = |p: &Proposal| {
-            let cures = self.cures(p, &state.score, now);
-            let proven = knowledge.is_proven(&state.profile, &p.plan.recipe);
-            (cures, proven, knowledge.rank(&state.profile, &p.plan.recipe, p.expected, now))
+        let kind = |p: &Proposal| {
+            (self.cures(p, &state.score, now), knowledge.is_proven(&state.profile, &p.plan.recipe))
         };
-        proposals.into_iter().max_by(|a, b| {
-            let (a, b) = (rank(a), rank(b));
-            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
-        })
+        let gain = |p: &Proposal| knowledge.rank(&state.profile, &p.plan.recipe, p.expected, now);
+        let first = proposals.iter().map(kind).max()?;
+        proposals.retain(|p| kind(p) == first);
+        let offers: Vec<_> = proposals.iter().map(|p| (gain(p), room(p, &state.score))).collect();
+        let taken = gentlest(&offers, state.config.arbiter.min_gain_pct / 100.0)?;
+        Some(proposals.swap_remove(taken))
     }
 
     /// Why a proposal must not be tried, if it must not.
@@ -151,5 +168,19 @@ impl Arbiter {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_promise_about_the_same_the_gentler_is_taken() {
+        let (most, gentler, little) = ((0.125, 1.04), (0.11, 1.17), (0.045, 1.3));
+        assert_eq!(gentlest(&[most, gentler, little], 0.03), Some(1));
+        assert_eq!(gentlest(&[(0.18, 1.04), gentler, little], 0.03), Some(0), "worth a trial of its own");
+        assert_eq!(gentlest(&[(0.1, f64::INFINITY), (0.12, f64::INFINITY)], 0.03), Some(1));
+        assert_eq!(gentlest(&[], 0.03), None);
     }
 }

@@ -112,11 +112,18 @@ fn half_width((var_b, df_b): (f64, f64), (var_a, df_a): (f64, f64), confidence: 
     t_quantile(confidence, df) * var.sqrt()
 }
 
-/// Mean of a few autocorrelated samples and its standard error; `None` for fewer than two.
-pub fn mean_and_error(samples: &[f64]) -> Option<(f64, f64)> {
+/// Mean of a few autocorrelated samples and its standard error; `None` for fewer than two. `others` are earlier samples of the
+/// same quantity, about a mean of their own: what a few samples cannot tell of noise and memory, a longer series can.
+pub fn mean_and_error(samples: &[f64], others: &[f64]) -> Option<(f64, f64)> {
     let m = mean(samples).filter(|_| samples.len() >= 2)?;
-    let (variance, _) = variance_of_mean(samples, m, autocorrelation(samples, m, &[], 0.0));
-    Some((m, variance.sqrt()))
+    let o = mean(others).unwrap_or_default();
+    let rho = autocorrelation(samples, m, others, o);
+    let (mut sigma2, df) = noise(samples, m, rho);
+    if others.len() >= 2 {
+        let (others2, others_df) = noise(others, o, rho);
+        sigma2 = (sigma2 * df + others2 * others_df) / (df + others_df);
+    }
+    Some((m, (sigma2 / effective(samples.len(), rho)).sqrt()))
 }
 
 fn decide(e: &Evidence, rule: &Rule) -> Judgement {
@@ -159,12 +166,18 @@ fn autocorrelation(before: &[f64], b: f64, after: &[f64], a: f64) -> f64 {
 
 /// Variance of the mean of an AR(1) series, and the degrees of freedom that remain.
 fn variance_of_mean(samples: &[f64], mean: f64, rho: f64) -> (f64, f64) {
+    let (sigma2, df) = noise(samples, mean, rho);
+    (sigma2 / effective(samples.len(), rho), df)
+}
+
+/// Variance of one sample of an AR(1) series, and its degrees of freedom.
+fn noise(samples: &[f64], mean: f64, rho: f64) -> (f64, f64) {
     let n = samples.len() as f64;
     let effective = effective(samples.len(), rho);
     let sum: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
     // E[sum] = sigma^2 (n - n/effective) for a correlated series.
     let sigma2 = (sum / (n - n / effective).max(1.0)).max((NOISE_MIN * mean).powi(2));
-    (sigma2 / effective, (effective - 1.0).max(1.0))
+    (sigma2, (effective - 1.0).max(1.0))
 }
 
 /// As how many independent samples `n` of an AR(1) series count.
@@ -280,6 +293,18 @@ mod tests {
         assert!(!tells(5, 0.15) && tells(24, 0.15), "only with a longer window");
         assert!(!tells(24, 0.02) && !tells(1, 0.9));
         assert!(!could_tell(&[0.0; 9], 0.9, 30, 0.98), "no objective, nothing to compare with");
+    }
+
+    #[test]
+    fn a_longer_series_tells_of_noise_that_a_few_samples_hide() {
+        // What is left of a CPU goes to one of two guests for eight seconds, then to the other.
+        let swings: Vec<f64> = (0..24).map(|n| if n / 8 % 2 == 0 { 0.81 } else { 0.59 }).collect();
+        let few = [0.48, 0.50, 0.47, 0.51, 0.49, 0.48, 0.50];
+        let (mean, alone) = mean_and_error(&few, &[]).unwrap();
+        let (same, error) = mean_and_error(&few, &swings).unwrap();
+        assert_eq!(mean, same);
+        assert!(alone < 0.02 && error > 0.05, "{alone} {error}");
+        assert_eq!(mean_and_error(&[0.5], &swings), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! | recipe | change |
 //! |---|---|
 //! | `shares-by-weight` | every active guest's shares in proportion to its weight |
-//! | `shares-x2`, `-x4`, `-x8` | guests that wait on I/O get so many times the shares of their weight |
-//! | `nice-x2`, `-x4`, `-x8` | without cgroups: burners are made nicer by as much |
+//! | `shares-x2`, `-x4`, `-x8` | guests that wait on I/O get so many times the shares of their weight, one step at a time |
+//! | `nice-x2`, `-x4`, `-x8` | without cgroups: burners are made nicer by as much, one step at a time |
 //! | `shares-default` | back to where they were before Trimtab |
 //!
 //! May not: leave the platform's range, or touch a guest whose priority is frozen.
@@ -38,7 +38,9 @@ impl Controller for Priority {
         let Some(neediest) = most(None) else { return Vec::new() };
         let mut plans = vec![by_weight(state, neediest), back(state, neediest)];
         if let Some(io) = most(Some(Role::Io)).or_else(|| most(Some(Role::Mixed))) {
-            plans.extend(BOOSTS.map(|(times, nice)| boost(state, io, times, nice)));
+            // One step at a time: the floors allow little above the entitlement, the model tells by a tenth how much, and the
+            // first step brings the most.
+            plans.extend(BOOSTS.map(|(times, nice)| boost(state, io, times, nice)).into_iter().find(raises));
         }
         let limit = state.config.arbiter.changes_per_decision as usize;
         plans.retain(|p| !p.changes.is_empty() && p.changes.len() <= limit);
@@ -86,6 +88,11 @@ fn boost(state: &State, io: &Subject, times: u64, nice: i32) -> Plan {
         .collect();
     let what = format!("{times} times the CPU shares of their weight for the guests that wait on I/O");
     plan(&format!("shares-x{times}"), io, changes, what)
+}
+
+/// Whether a plan goes up from where priorities are.
+fn raises(plan: &Plan) -> bool {
+    !plan.changes.is_empty() && plan.changes.iter().all(|c| c.to > c.from)
 }
 
 /// A burner's nice raised above what it was before Trimtab; never lowered below it, which would need privileges.

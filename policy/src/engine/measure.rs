@@ -4,20 +4,24 @@
 
 use super::Engine;
 use super::trials::OpenTrial;
-use crate::identify::Role;
 use crate::identify::features::Point;
-use crate::objective::Term;
+use crate::identify::{Finding, Role};
+use crate::objective::{Party, Term, score};
 use crate::trial::{Evidence, mean_and_error};
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
 
 /// Part of the floor that measuring may miss it by: the run counters of a window are exact to about a scheduler tick.
 const FLOOR_SLACK: f64 = 0.01;
-/// A guest that has less than this part of its floor after two ticks is starving: no need to measure on.
+/// So many standard errors below the floor are beyond the noise. Two guests that share what is left trade a quarter of a CPU
+/// between them for seconds at a time, with nobody turning anything: one error was overstepped in every other trial.
+const FLOOR_ERRORS: f64 = 2.0;
+/// A guest that has less than this part of its floor, or of what it had if that was less, after two ticks is starving: no need
+/// to measure on.
 const STARVING: f64 = 0.5;
 
 /// How a guest's work is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     /// Bytes to and from disks.
     Disk,
@@ -47,6 +51,8 @@ pub(super) struct Before {
     works: Vec<Work>,
     /// Mean rate of each kind of work.
     rates: Vec<f64>,
+    /// CPU that it got at each tick.
+    runs: Vec<f64>,
 }
 
 /// How the guests stand against their floors.
@@ -63,9 +69,12 @@ pub(super) enum Floor {
 }
 
 impl Engine {
+    /// Everybody's speed, work and floor since `start`: all over the same time, so that what a guest did then and how fast it
+    /// was estimated to be then belong together.
     pub(super) fn measure_before(&self, start: MonoNs) -> BTreeMap<GuestId, Before> {
         let mut all = BTreeMap::new();
-        for term in &self.score.terms {
+        let parties = self.score.terms.iter().map(|t| self.party_since(&t.party, start)).collect();
+        for term in score(parties, self.capacity_since(start), self.config.arbiter.floor_pct).terms {
             let id = term.party.guest;
             let role = self.findings.get(&id).map_or(Role::Unknown, |f| f.role);
             let points: Vec<&Point> = self.history.points(id, start, self.now).collect();
@@ -80,10 +89,24 @@ impl Engine {
             };
             let rates: Option<Vec<f64>> = works.iter().map(|&w| mean(&points, w)).collect();
             if let Some(rates) = rates.filter(|r| r.iter().all(|&x| x > 0.0)) {
-                all.insert(id, Before { term: term.clone(), works, rates });
+                let runs = points.iter().map(|p| p.run).collect();
+                all.insert(id, Before { term, works, rates, runs });
             }
         }
         all
+    }
+
+    /// A guest as the score sees it, over the time since `start`.
+    fn party_since(&self, party: &Party, start: MonoNs) -> Party {
+        let window_ms = self.now.since(start) / 1_000_000;
+        let features = self.history.features(party.guest, self.now, window_ms, start);
+        let (Some(features), Some(now)) = (features, self.findings.get(&party.guest)) else {
+            return party.clone();
+        };
+        let (run, wait) = (features.run, features.wait);
+        let cpus = self.topology.cpus.len();
+        let found = Finding::of(features, now.role, cpus, now.idle_elsewhere, &self.config.identify);
+        Party { speed: found.speed.unwrap_or(party.speed), run, wait, ..party.clone() }
     }
 
     /// The objective at each tick of (start, until], as speeds before times measured work relative to before.
@@ -122,28 +145,55 @@ impl Engine {
     /// and did not lose is no harm of the change.
     pub(super) fn floor(&self, before: &BTreeMap<GuestId, Before>, capacity: f64, from: MonoNs) -> Floor {
         let scale = self.capacity_since(from) / capacity.max(1e-9);
-        let mut worst = Floor::Kept;
-        for (&id, b) in before {
+        let got = |(&id, b): (&GuestId, &Before)| {
             let runs: Vec<f64> = self.history.points(id, from, self.now).map(|p| p.run).collect();
-            let Some((run, error)) = mean_and_error(&runs) else { continue };
-            let (was, term) = (b.term.party.run, &b.term);
+            Some((id, mean_and_error(&runs, &b.runs)?))
+        };
+        let got: BTreeMap<GuestId, (f64, f64)> = before.iter().filter_map(got).collect();
+        let together = self.together(before, &got);
+        let mut worst = Floor::Kept;
+        for (&id, &(run, error)) in &got {
+            let term = &before[&id].term;
+            let was = term.party.run;
             let floor = term.floor.min(self.config.arbiter.floor_pct / 100.0 * term.entitled * scale);
-            if run >= floor * (1.0 - FLOOR_SLACK) || run >= was * (1.0 - 2.0 * FLOOR_SLACK) {
+            let bound = floor * (1.0 - FLOOR_SLACK);
+            if run >= bound || run >= was * (1.0 - 2.0 * FLOOR_SLACK) {
                 continue;
             }
             let harm = format!(
                 "{} fell to {run:.2} CPU, below its floor of {floor:.2} (it had {was:.2})",
                 term.party.name
             );
-            if run < STARVING * floor {
+            if run < STARVING * floor.min(was) {
                 return Floor::Starving(harm);
-            } else if run + error < floor * (1.0 - FLOOR_SLACK) {
+            } else if run + FLOOR_ERRORS * error < bound {
                 worst = Floor::Broken(harm);
-            } else if worst == Floor::Kept {
+            } else if worst == Floor::Kept && together[&id] < bound {
                 worst = Floor::Doubtful(harm);
             }
         }
         worst
+    }
+
+    /// For each guest the mean of what those got that are like it: of the same weight, size, kind of work and knobs. The kernel
+    /// treats them alike, so that who of them is ahead within a window is chance.
+    fn together(
+        &self,
+        before: &BTreeMap<GuestId, Before>,
+        got: &BTreeMap<GuestId, (f64, f64)>,
+    ) -> BTreeMap<GuestId, f64> {
+        let mut alike: BTreeMap<_, Vec<GuestId>> = BTreeMap::new();
+        for &id in got.keys() {
+            let vcpus = self.guests.get(&id).map(|known| known.vcpus);
+            let like = (before[&id].term.party.weight, vcpus, &before[&id].works, self.ledger.knobs(id));
+            alike.entry(like).or_default().push(id);
+        }
+        let mut means = BTreeMap::new();
+        for ids in alike.values() {
+            let mean = ids.iter().map(|id| got[id].0).sum::<f64>() / ids.len() as f64;
+            means.extend(ids.iter().map(|&id| (id, mean)));
+        }
+        means
     }
 
     /// Whether at least half of what was missing to the floors is there now.
@@ -151,7 +201,7 @@ impl Engine {
         let (mut was, mut is) = (0.0, 0.0);
         for (&id, b) in &trial.before {
             let runs: Vec<f64> = self.history.points(id, trial.from, self.now).map(|p| p.run).collect();
-            let Some((run, _)) = mean_and_error(&runs) else { return false };
+            let Some((run, _)) = mean_and_error(&runs, &b.runs) else { return false };
             was += b.term.missing();
             is += (b.term.floor - run).max(0.0);
         }

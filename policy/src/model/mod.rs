@@ -24,9 +24,8 @@ use std::collections::BTreeMap;
 /// pipeline rarely want to run at once.
 const OWN_STAGES: f64 = 0.3;
 /// Part of the waiting that shares cannot remove: a woken thread of any weight still waits for a tick or a preemption
-/// point now and then. Writer at 2, 4, 8 times the burners' shares: 75 %, 23 %, 24 % of the lost time were left on one
-/// host, 61 % at 8 times on another; 0.25 + 0.75 * 2/(1+n) = 75 %, 55 %, 42 % errs on the side of promising too little.
-const BEYOND_SHARES: f64 = 0.25;
+/// point now and then.
+const BEYOND_SHARES: f64 = 0.2;
 /// Part of the others' competition that is felt when all threads of a guest are on one CPU: its stages hand over to one another
 /// without leaving the CPU, so they queue behind the others once and not at every hop. Measured: a writer on one of two CPUs,
 /// burners on both, lost 0.50, 0.52 and (at 4 and 8 times the shares) less than 0.3 of what it lost floating.
@@ -292,7 +291,8 @@ fn competition(classes: &[Class], spread: &spread::Spread, weights: &[f64], gues
     result
 }
 
-/// How much a competitor of weight `other` is felt by a thread of weight `own`; 1 when they are equal.
+/// How much a competitor of weight `other` is felt by a thread of weight `own`; 1 when they are equal, at most twice as much.
 fn felt(other: f64, own: f64) -> f64 {
-    BEYOND_SHARES + (1.0 - BEYOND_SHARES) * 2.0 * other / (other + own).max(1e-9)
+    let times = other / own.max(1e-9);
+    BEYOND_SHARES + (1.0 - BEYOND_SHARES) * times.min(2.0 * times / (1.0 + times))
 }

@@ -11,7 +11,7 @@ use trimtab_policy::units::GuestId;
 
 /// A world whose first trial is just being measured.
 fn on_trial() -> World {
-    let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    let (mut w, ..) = World::pinned_neighbours();
     for _ in 0..40 {
         w.tick();
         if w.engine.open_decision().is_some() {
@@ -71,7 +71,7 @@ fn crash_mid_trial_is_undone_at_the_next_start() {
 #[test]
 fn crash_between_changes_is_undone_too() {
     for changes in 0..4 {
-        let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+        let (mut w, ..) = World::pinned_neighbours();
         w.die_after = Some(changes);
         w.seconds(40);
         assert!(w.crashed, "{}", w.story());
@@ -99,7 +99,7 @@ fn the_admin_wins_during_a_trial() {
     let mut w = on_trial();
     let (&burner, _) = w.host.guests.iter().find(|(_, g)| g.name == "burner-a").unwrap();
     w.admin_sets(burner, Knob::VcpuAffinity(0), KnobValue::Cpus(CpuSet::one(0)));
-    w.seconds(6);
+    w.seconds(4);
     reverted_with(&w, "by somebody else");
     for c in &w.decisions().next().unwrap().changes {
         let now = &w.host.guests[&c.guest].knobs[&c.knob];
@@ -175,7 +175,7 @@ fn the_admins_word_ends_with_the_guest() {
 
 #[test]
 fn a_refused_change_rolls_the_trial_back() {
-    let (mut w, _, a, _) = World::neighbours(2048, Mode::Enforce, 1);
+    let (mut w, _, a, _) = World::pinned_neighbours();
     w.refuse.insert((a, Knob::VcpuAffinity(1)));
     w.seconds(12);
     let d = w.decisions().next().unwrap();
@@ -201,7 +201,7 @@ fn a_hung_guest_gets_its_knobs_back_when_it_answers() {
 
 #[test]
 fn pins_on_a_vanished_cpu_go_back() {
-    let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    let (mut w, ..) = World::pinned_neighbours();
     w.seconds(30);
     assert!(!w.at_originals());
     w.host.topology = Arc::new(Topology::flat(1));
@@ -321,7 +321,7 @@ fn what_waits_to_go_back_is_not_forgotten_by_a_crash() {
 
 #[test]
 fn a_restore_that_waits_is_not_forgotten_by_a_crash_and_what_is_kept_stays() {
-    let (mut w, writer, a, _) = World::neighbours(2048, Mode::Enforce, 1);
+    let (mut w, writer, a, _) = World::pinned_neighbours();
     w.seconds(30);
     assert!(!is_back(&w, writer) && !is_back(&w, a), "{}", w.story());
     w.command(Command::Pause);
@@ -350,7 +350,7 @@ fn a_way_back_that_was_made_after_its_time_out_is_nobodys_override() {
 
 #[test]
 fn pins_on_a_cpu_that_vanished_while_the_daemon_was_away_go_back() {
-    let (mut w, ..) = World::neighbours(2048, Mode::Enforce, 1);
+    let (mut w, ..) = World::pinned_neighbours();
     w.seconds(30);
     assert!(!w.at_originals());
     w.host.topology = Arc::new(Topology::flat(1));

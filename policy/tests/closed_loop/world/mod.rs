@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trimtab_policy::config::PolicyConfig;
 use trimtab_policy::decision::{Change, Decision, Effect, Lesson, Mode, Outcome, Verdict};
 use trimtab_policy::engine::{Command, Engine, Start, Tick};
-use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
+use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
 use trimtab_policy::sample::GuestMeta;
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
@@ -76,10 +76,29 @@ impl World {
 
     /// The noisy neighbour: a writer and two burners on two CPUs.
     pub(crate) fn neighbours(weight: u32, mode: Mode, seed: u64) -> (Self, GuestId, GuestId, GuestId) {
+        Self::neighbours_without(&[], weight, mode, seed)
+    }
+
+    /// Those with priorities that are not Trimtab's to turn: every decision places threads, of several guests at once.
+    pub(crate) fn pinned_neighbours() -> (Self, GuestId, GuestId, GuestId) {
+        Self::neighbours_without(&[Family::Priority], 2048, Mode::Enforce, 1)
+    }
+
+    fn neighbours_without(
+        families: &[Family],
+        weight: u32,
+        mode: Mode,
+        seed: u64,
+    ) -> (Self, GuestId, GuestId, GuestId) {
         let mut w = Self::new(2, PriorityDomain::CgroupV1, mode, seed);
-        let writer = w.guest("writer", Load::Writer, 2, weight);
-        let a = w.guest("burner-a", Load::Burner, 2, 1024);
-        let b = w.guest("burner-b", Load::Burner, 2, 1024);
+        let excluded_knobs: BTreeSet<Family> = families.iter().copied().collect();
+        let mut guest = |name: &str, load, weight| {
+            let meta = GuestMeta { weight, excluded_knobs: excluded_knobs.clone(), ..GuestMeta::default() };
+            w.guest_with(name, load, 2, meta)
+        };
+        let writer = guest("writer", Load::Writer, weight);
+        let a = guest("burner-a", Load::Burner, 1024);
+        let b = guest("burner-b", Load::Burner, 1024);
         (w, writer, a, b)
     }
 

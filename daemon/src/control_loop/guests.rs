@@ -79,6 +79,10 @@ impl Tracked {
                 self.unresponsive = true;
                 self.again.insert(ask);
             }
+            // It waited behind others: that says nothing about this guest.
+            Err(LibvirtError::NoSlot { .. }) => {
+                self.again.insert(ask);
+            }
             // Asked again by the resync that follows a reconnect or a lifecycle event.
             Err(LibvirtError::Gone(_) | LibvirtError::Away(_)) => {}
             Err(LibvirtError::Refused { .. }) => {}

@@ -128,6 +128,19 @@ fn an_unanswered_question_marks_the_guest_and_is_asked_again() {
 }
 
 #[test]
+fn a_question_that_found_no_slot_is_asked_again_and_marks_nobody() {
+    let mut rig = Rig::new();
+    rig.connect();
+    rig.control.on_metadata(A, Ok(None));
+    let behind = LibvirtError::NoSlot { call: "GetVcpuPinInfo", whom: "a".to_owned(), waited_ms: 1 };
+    rig.control.on_knobs(A, Err(behind));
+    let work = rig.tick();
+    assert!(has(&work, |w| matches!(w, Work::AskGuest(A, _, Ask::Knobs))));
+    rig.stats();
+    assert_eq!(rig.view.borrow().guests[&A].left_alone, None);
+}
+
+#[test]
 fn what_is_read_back_is_never_newer_than_the_host_of_its_sample() {
     let mut rig = Rig::new();
     rig.connect();

@@ -63,12 +63,12 @@ impl Link {
         W: FnOnce(Connection) -> F + Send + 'static,
     {
         self.limits.admit(whom, || self.label(whom))?;
-        let late = |whom| LibvirtError::Timeout { call, whom, timeout_ms: limit.as_millis() as u64 };
+        let limit_ms = limit.as_millis() as u64;
         let place = timeout(limit, self.limits.place(whom)).await;
         // What it waited for may have got stuck meanwhile.
         self.limits.admit(whom, || self.label(whom))?;
         let Ok(Some(place)) = place else {
-            return Err(late("host (every call slot is taken)".to_owned()));
+            return Err(LibvirtError::NoSlot { call, whom: self.label(whom), waited_ms: limit_ms });
         };
         let ticket = Limits::ticket(whom);
         let mut task = tokio::spawn({
@@ -110,7 +110,7 @@ impl Link {
             Err(_) => {
                 self.limits.timed_out(&ticket);
                 tracing::debug!(call, whom = self.label(whom), "stuck");
-                Err(late(self.label(whom)))
+                Err(LibvirtError::Timeout { call, whom: self.label(whom), timeout_ms: limit_ms })
             }
         }
     }
@@ -178,7 +178,7 @@ mod tests {
         // Without a slot it is not even made, and nobody is to blame.
         let _place = link.limits.place(Whom::Bulk).await.unwrap();
         let late = ask(&link, &connection).await.unwrap_err();
-        assert!(late.to_string().contains("every call slot is taken"), "{late}");
+        assert!(matches!(late, LibvirtError::NoSlot { waited_ms: 2000, .. }), "{late}");
         assert!(link.limits.admit(Whom::Guest(A), String::new).is_ok());
     }
 }

@@ -205,7 +205,9 @@ impl Hypervisor for LibvirtDbus {
     async fn bulk_stats(&self) -> Result<Vec<GuestStats>, LibvirtError> {
         let deep = if self.link.limits.bulk_may_ask_monitors() { ALL_GROUPS } else { SAFE_GROUPS };
         let mut records = match self.all_stats(deep).await {
-            Err(LibvirtError::Timeout { .. }) if deep == ALL_GROUPS => self.all_stats(SAFE_GROUPS).await?,
+            Err(LibvirtError::Timeout { .. } | LibvirtError::NoSlot { .. }) if deep == ALL_GROUPS => {
+                self.all_stats(SAFE_GROUPS).await?
+            }
             other => other?,
         };
         for record in &mut records.0 {

@@ -72,6 +72,16 @@ pub enum LibvirtError {
         /// The limit.
         timeout_ms: u64,
     },
+    /// The call was not made: others that were not answered yet hold every slot. Says nothing about the guest.
+    #[error("{call} of {whom}: not made, every call slot was taken for {waited_ms} ms")]
+    NoSlot {
+        /// D-Bus method.
+        call: &'static str,
+        /// Guest name or `host`.
+        whom: String,
+        /// How long it waited for one.
+        waited_ms: u64,
+    },
     /// The guest did not answer lately; not asked again before its back-off ends.
     #[error("{whom} does not answer, asked again in {retry_in_ms} ms")]
     BackedOff {

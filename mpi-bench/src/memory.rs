@@ -2,8 +2,10 @@
 //! Memory from here is touched page by page on creation, so that no page fault falls into a timed region, and counted, so that
 //! what a rank uses beyond its arrays can be told.
 
+mod hint;
 mod room;
 
+pub use hint::{prefetch, prefetch_for_write, prefetch_second};
 pub use room::Room;
 
 use std::ops::{Deref, DerefMut};
@@ -163,24 +165,6 @@ pub fn as_reals(complex: &[Complex64]) -> &[f64] {
 pub fn as_reals_mut(complex: &mut [Complex64]) -> &mut [f64] {
     // SAFETY: as in as_reals; any pair of f64 is a Complex64, and the borrow is exclusive.
     unsafe { std::slice::from_raw_parts_mut(complex.as_mut_ptr().cast(), 2 * complex.len()) }
-}
-
-/// Asks the cache for the line of `data[at]`, which is about to be written. A hint: any index is harmless.
-#[inline(always)]
-pub fn prefetch_for_write<T>(data: &[T], at: usize) {
-    let address = data.as_ptr().wrapping_add(at);
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address; SSE is part of the x86-64 baseline.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch never faults and writes nothing.
-    unsafe {
-        std::arch::asm!("prfm pstl1keep, [{p}]", p = in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
 }
 
 /// Words of a cache line.

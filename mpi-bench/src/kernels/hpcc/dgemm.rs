@@ -1,4 +1,4 @@
-//! DGEMM: C <- beta C + alpha A B with n x n matrices, as HPCC's tstdgemm does it, on the `gemm` crate.
+//! DGEMM: C <- beta C + alpha A B with n x n matrices, as HPCC's tstdgemm does it, by [`Product`].
 //!
 //! n = floor(sqrt(M/24 + 1/4) - 1/2) for M bytes; figure 2e-9 n^3 / t; residual |y|inf / (|C|inf |x|inf n eps) < 16 with
 //! y = C x - (alpha A B x + beta C0 x). As in the original, A, B, C come from one seed and start equal.
@@ -7,7 +7,7 @@ use super::libc_rand::{LibcRand, RAND_MAX};
 use super::{EPS, THRESHOLD};
 use crate::error::Result;
 use crate::kernel::{Check, Facts, Family, Kernel, Lap, Metric, Param, Reading, Spec, Variant};
-use crate::linalg::{Mat, MatMut, gemm, gemv, norm_inf};
+use crate::linalg::{Mat, MatMut, Product, gemv, norm_inf};
 use crate::memory::{Array, Pages};
 use crate::setup::Setup;
 use crate::team::Team;
@@ -19,6 +19,7 @@ pub(super) struct Dgemm {
     a: Array<f64>,
     b: Array<f64>,
     c: Array<f64>,
+    product: Product,
 }
 
 impl Dgemm {
@@ -58,7 +59,8 @@ impl Kernel for Dgemm {
         setup.need("n", n, (n as u64).saturating_mul(n as u64).saturating_mul(24))?;
         let matrix = || Array::zeroed(n * n, Pages::Huge);
         // Like the original's time(): any 32-bit seed serves.
-        Ok(Self { n, seed: setup.seed as u32, a: matrix()?, b: matrix()?, c: matrix()? })
+        let (seed, product) = (setup.seed as u32, Product::new((n, n, n))?);
+        Ok(Self { n, seed, a: matrix()?, b: matrix()?, c: matrix()?, product })
     }
 
     fn params(&self) -> Facts {
@@ -73,7 +75,7 @@ impl Kernel for Dgemm {
         team.barrier_in_step();
         let begin = mpi::time();
         let (a, b) = (Mat { data: &self.a, ld: n }, Mat { data: &self.b, ld: n });
-        gemm((n, n, n), alpha, a, b, beta, &mut MatMut { data: &mut self.c, ld: n });
+        self.product.gemm((n, n, n), alpha, a, b, beta, &mut MatMut { data: &mut self.c, ld: n });
         Ok(Lap(vec![mpi::time() - begin]))
     }
 

@@ -9,7 +9,7 @@ use mpi::traits::CommunicatorCollectives;
 use super::columns::{eliminate, scale};
 use super::matrix::{Grid, Matrix};
 use crate::error::Result;
-use crate::linalg::{Mat, MatMut, gemm};
+use crate::linalg::{Mat, MatMut, Product};
 use crate::memory::Room;
 
 /// Columns below which the recursion ends.
@@ -65,7 +65,7 @@ impl Panel {
     }
 
     /// Takes the block column out of the matrix, factorises it, and puts U11 back for the solution at the end.
-    pub(super) fn factorise(&mut self, matrix: &mut Matrix, grid: &Grid) {
+    pub(super) fn factorise(&mut self, matrix: &mut Matrix, grid: &Grid, product: &mut Product) {
         let (first_row, first_col) = (matrix.first_row(self.j0), matrix.first_col(self.j0));
         let (jb, m) = (self.jb, self.m);
         let (head, w) = self.buffer.split_at_mut(jb * (jb + 1));
@@ -85,6 +85,7 @@ impl Panel {
             pivots,
             w,
             messages: Vec::new(),
+            product,
         };
         work.recurse(0, jb);
         if self.skip > 0 {
@@ -111,6 +112,7 @@ struct Work<'a> {
     pivots: &'a mut [f64],
     w: &'a mut [f64],
     messages: Vec<f64>,
+    product: &'a mut Product,
 }
 
 impl Work<'_> {
@@ -137,7 +139,7 @@ impl Work<'_> {
             let l = Mat { data: &left[from * m + rows..], ld: m };
             let u = Mat { data: &self.top[from + middle * jb..], ld: jb };
             let mut c = MatMut { data: &mut right[rows..], ld: m };
-            gemm((m - rows, width - half, half), -1.0, l, u, 1.0, &mut c);
+            self.product.gemm((m - rows, width - half, half), -1.0, l, u, 1.0, &mut c);
         }
         self.recurse(middle, width - half);
     }

@@ -48,7 +48,7 @@ pub(super) fn factorise(matrix: &mut Matrix, grid: &Grid, algorithm: Algorithm, 
     let blocks = matrix.rows.blocks();
     now.shape(matrix, 0);
     if grid.col == 0 {
-        now.factorise(matrix, grid);
+        now.factorise(matrix, grid, exchange.product());
     }
     broadcast(&grid.in_row, algorithm.topology, 0, &mut now.buffer, &mut || false);
     for block in 0..blocks {
@@ -70,7 +70,7 @@ pub(super) fn factorise(matrix: &mut Matrix, grid: &Grid, algorithm: Algorithm, 
                 exchange.update(matrix, grid, now, from, from + next.jb);
                 from += next.jb;
             }
-            next.factorise(matrix, grid);
+            next.factorise(matrix, grid, exchange.product());
         }
         let piece = if grid.q > 2 { PIECE } else { width };
         let mut work = || {

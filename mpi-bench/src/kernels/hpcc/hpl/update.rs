@@ -8,7 +8,7 @@ use mpi::traits::CommunicatorCollectives;
 use super::matrix::{Grid, Matrix};
 use super::panel::Panel;
 use crate::error::Result;
-use crate::linalg::{Mat, MatMut, gemm};
+use crate::linalg::{Mat, MatMut, Product};
 use crate::memory::Room;
 use crate::mpi_raw::{count, recv, send};
 
@@ -29,6 +29,7 @@ pub(super) struct Exchange {
     u: Room<f64>,
     packed: Room<f64>,
     gathered: Room<f64>,
+    product: Product,
 }
 
 /// Doubles of U, of what is packed, and of what is gathered, at the most: for `width` columns, blocks of `nb` and `p` process
@@ -49,6 +50,7 @@ impl Exchange {
             u: Room::new(u)?,
             packed: Room::new(packed)?,
             gathered: Room::new(gathered)?,
+            product: Product::new((matrix.height(), matrix.width(), matrix.rows.nb))?,
         })
     }
 
@@ -67,6 +69,11 @@ impl Exchange {
         // A row outside the block can only get what was in the block: contents move by exchanges with block rows.
         self.displaced.extend(content.range(j0 + jb..).map(|(&row, &from)| (row, from - j0)));
         self.invert(panel);
+    }
+
+    /// What computes the products of the factorisation.
+    pub(super) fn product(&mut self) -> &mut Product {
+        &mut self.product
     }
 
     fn invert(&mut self, panel: &Panel) {
@@ -114,7 +121,7 @@ impl Exchange {
         if rows > 0 {
             let l = Mat { data: panel.l21(), ld: panel.m };
             let mut c = MatMut { data: &mut matrix.data[below + from * ld..], ld };
-            gemm((rows, width, jb), -1.0, l, Mat { data: &self.u, ld: jb }, 1.0, &mut c);
+            self.product.gemm((rows, width, jb), -1.0, l, Mat { data: &self.u, ld: jb }, 1.0, &mut c);
         }
     }
 
@@ -228,18 +235,13 @@ impl Exchange {
             if start > 0 {
                 let above = Mat { data: &self.u, ld: jb };
                 let mut rest = MatMut { data: &mut self.packed, ld: order };
-                gemm((order, width, start), -1.0, Mat { data: &top[start..], ld: jb }, above, 1.0, &mut rest);
+                let l = Mat { data: &top[start..], ld: jb };
+                self.product.gemm((order, width, start), -1.0, l, above, 1.0, &mut rest);
             }
             let inverse = Mat { data: &self.inverses[start * INVERTED..], ld: INVERTED };
             let mut solved = MatMut { data: &mut self.u[start..], ld: jb };
-            gemm(
-                (order, width, order),
-                1.0,
-                inverse,
-                Mat { data: &self.packed, ld: order },
-                0.0,
-                &mut solved,
-            );
+            let packed = Mat { data: &self.packed, ld: order };
+            self.product.gemm((order, width, order), 1.0, inverse, packed, 0.0, &mut solved);
         }
     }
 }

@@ -430,7 +430,7 @@ fn long_runs(dir: &Path) -> [Vec<String>; 3] {
     let at = dir.display().to_string();
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     [
-        words(&format!("ior -F -u -b 64m -t 4k -Y -i 100000 -o {file}")),
+        words(&format!("ior -F -u -b 64m -t 64 -Y -i 100000 -o {file}")),
         words(&format!("ior -a MPIIO -b 64m -t 64 -i 100000 -o {file}")),
         words(&format!(
             "run iozone --repeat 100000 --param file=256m --param record=4k --param sync=yes --dir {at}"

@@ -1,6 +1,7 @@
 //! Guests, knobs and CPUs that come, go and move under us. May not: decide what to try.
 
-use super::{Engine, Known};
+use super::trials::OpenTrial;
+use super::{Engine, Known, SILENT};
 use crate::decision::{Change, DecisionId, Effect, Override};
 use crate::knob::{Family, Knob, KnobValue};
 use crate::ledger::Moved;
@@ -11,6 +12,9 @@ use std::sync::Arc;
 /// A guest missing for so long is gone; before that, its absence may be a hiccup of libvirt, and with the same pid it is
 /// the same process with the same knobs.
 const GONE_AFTER_MS: u64 = 10_000;
+/// A guest that fell silent for so long ends its trial. Before that it may just be busy: where burners crowd the CPU that qemu's
+/// monitor runs on, healthy guests were seen to miss their time-outs for two or three samples.
+const SILENT_MAX_MS: u64 = 5_000;
 
 impl Engine {
     /// What of a value can be set while some CPUs are away.
@@ -84,6 +88,7 @@ impl Engine {
     }
 
     fn see_guest(&mut self, id: GuestId, guest: &GuestSample) {
+        let silent = self.guests.get(&id).and_then(|known| known.silent_since);
         let new = Known {
             name: guest.name.clone(),
             pid: guest.pid,
@@ -91,27 +96,41 @@ impl Engine {
             state: guest.state,
             meta: Arc::clone(&guest.meta),
             job_active: guest.job_active,
-            unresponsive: guest.unresponsive,
+            silent_since: guest.unresponsive.then(|| silent.unwrap_or(self.now)),
             seen_at: self.now,
             present: true,
         };
         let old = self.guests.insert(id, new);
         // The pid that our books are about, which for a guest first seen since our own start is in the store.
         let was = old.as_ref().and_then(|o| o.pid).or_else(|| self.ledger.remembered_pid(id));
-        let was_alone = old.as_ref().is_some_and(|o| o.left_alone().is_some());
+        let was_aside = old.as_ref().is_some_and(|o| o.set_aside().is_some());
         if was.is_some() && guest.pid.is_some() && was != guest.pid {
             self.note(Some(id), format!("{} was restarted: its knobs are libvirt's again", guest.name));
             self.lose_guest(id, &format!("{} was restarted", guest.name));
         } else if let Some(old) = old.filter(|o| !o.name.is_empty() && o.name != guest.name) {
             self.note(Some(id), format!("{} is called {} now", old.name, guest.name));
         }
-        // A guest that was left alone from the start is only watched, which may go on.
-        if self.is_on_trial(id)
-            && !was_alone
-            && let Some(why) = self.guests.get(&id).and_then(Known::left_alone)
-        {
+        if let Some(why) = self.ends_trial(id, was_aside) {
             self.close_trial(&format!("{} is to be left alone: {why}", guest.name), None);
         }
+    }
+
+    /// Why the open trial cannot go on with this guest, if so. One that was left alone from the start is only watched, which may
+    /// go on.
+    fn ends_trial(&self, id: GuestId, was_aside: bool) -> Option<&'static str> {
+        let known = self.guests.get(&id)?;
+        let trial = self.trial.as_ref().filter(|t| t.concerns(id))?;
+        if let Some(why) = known.set_aside() {
+            return (!was_aside).then_some(why);
+        }
+        let since = known.silent_since.filter(|&since| since >= trial.opened)?;
+        (self.now.since(since) >= SILENT_MAX_MS * 1_000_000).then_some(SILENT)
+    }
+
+    /// Whether a guest fell silent during this trial, so that what it does or does not do may be a hang's doing.
+    pub(super) fn awaits_answer(&self, trial: &OpenTrial) -> bool {
+        let fell_silent = |known: &Known| known.silent_since.is_some_and(|since| since >= trial.opened);
+        self.guests.iter().any(|(&id, known)| fell_silent(known) && trial.concerns(id))
     }
 
     fn miss_guest(&mut self, id: GuestId) {
@@ -206,7 +225,7 @@ impl Known {
             state: crate::sample::GuestState::Other,
             meta: Arc::default(),
             job_active: false,
-            unresponsive: false,
+            silent_since: None,
             seen_at: now,
             present: false,
         }

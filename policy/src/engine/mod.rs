@@ -77,6 +77,9 @@ pub struct Tick {
     pub effects: Vec<Effect>,
 }
 
+/// What is said of a guest that does not answer.
+const SILENT: &str = "does not answer";
+
 /// A guest as the engine knows it.
 #[derive(Clone, Debug)]
 struct Known {
@@ -86,7 +89,8 @@ struct Known {
     state: GuestState,
     meta: Arc<GuestMeta>,
     job_active: bool,
-    unresponsive: bool,
+    /// Since when it has not answered.
+    silent_since: Option<MonoNs>,
     /// When it was last in a sample.
     seen_at: MonoNs,
     present: bool,
@@ -95,6 +99,10 @@ struct Known {
 impl Known {
     /// Why nothing of the guest may be turned now, if so.
     fn left_alone(&self) -> Option<&'static str> {
+        self.set_aside().or(self.silent_since.map(|_| SILENT))
+    }
+    /// The same, whether or not it answers.
+    fn set_aside(&self) -> Option<&'static str> {
         if self.meta.excluded {
             Some("excluded by its metadata")
         } else if self.state == GuestState::Paused {
@@ -103,15 +111,13 @@ impl Known {
             Some("not running")
         } else if self.job_active {
             Some("a libvirt job is active")
-        } else if self.unresponsive {
-            Some("does not answer")
         } else {
             None
         }
     }
     /// Whether libvirt could turn a knob of it now (also to put it back).
     fn is_reachable(&self) -> bool {
-        self.present && !self.job_active && !self.unresponsive
+        self.present && !self.job_active && self.silent_since.is_none()
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct OpenTrial {
     pub(super) decision: Decision,
+    pub(super) opened: MonoNs,
     pub(super) undoes: bool,
     /// Whether it shall bring guests back to their floors, which then counts more than the objective.
     cures: bool,
@@ -93,6 +94,7 @@ impl Engine {
         }
         self.trial = Some(OpenTrial {
             decision,
+            opened: self.now,
             undoes,
             cures,
             phase: Phase::Applying,
@@ -164,7 +166,7 @@ impl Engine {
     }
 
     fn judge_trial(&mut self) {
-        let Some(trial) = &self.trial else { return };
+        let Some(trial) = self.trial.as_ref().filter(|t| !self.awaits_answer(t)) else { return };
         let config = &self.config.trial;
         // Ticks do not fall exactly on the second: half a tick of patience would cost a whole one.
         let measured_ms = self.now.since(trial.from) / 1_000_000 + 250;

@@ -190,12 +190,30 @@ fn a_hung_guest_gets_its_knobs_back_when_it_answers() {
     let mut w = on_trial();
     let (&burner, _) = w.host.guests.iter().find(|(_, g)| g.name == "burner-b").unwrap();
     w.host.guests.get_mut(&burner).unwrap().unresponsive = true;
-    w.seconds(5);
+    w.seconds(7);
     let d = w.decisions().next().unwrap();
     assert!(d.outcome.contains("does not answer") && d.outcome.contains("as soon as"), "{}", w.story());
     w.host.guests.get_mut(&burner).unwrap().unresponsive = false;
     w.seconds(2);
     assert!(w.at_originals(), "{}", w.story());
+    w.assert_clean();
+}
+
+#[test]
+fn a_guest_that_is_silent_for_a_moment_does_not_end_its_trial() {
+    let mut w = on_trial();
+    let (&burner, _) = w.host.guests.iter().find(|(_, g)| g.name == "burner-b").unwrap();
+    for _ in 0..2 {
+        w.host.guests.get_mut(&burner).unwrap().unresponsive = true;
+        w.seconds(4);
+        let d = w.decisions().next().unwrap();
+        assert_eq!(d.verdict, Verdict::Pending, "judged by what may be a hang: {}", w.story());
+        w.host.guests.get_mut(&burner).unwrap().unresponsive = false;
+        w.seconds(2);
+    }
+    w.seconds(30);
+    let d = w.decisions().next().unwrap();
+    assert!(d.verdict != Verdict::Pending && !d.outcome.contains("does not answer"), "{}", w.story());
     w.assert_clean();
 }
 
@@ -256,7 +274,7 @@ fn a_guest_that_hangs_with_a_turned_knob_holds_up_no_decision_about_others() {
     let mut w = on_trial();
     let burner = named(&w, "burner-b");
     hang(&mut w, burner, true);
-    w.seconds(5);
+    w.seconds(7);
     assert!(!is_back(&w, burner) && w.count(Verdict::Reverted) == 1, "{}", w.story());
     w.seconds(60);
     let later: Vec<_> = w.decisions().skip(1).flat_map(|d| &d.changes).collect();

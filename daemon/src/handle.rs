@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use trimtab_policy::decision::{Decision, DecisionId, Mode, Original};
+use trimtab_policy::rates::Rates;
 use trimtab_policy::sample::GuestState;
 use trimtab_policy::units::{GuestId, UnixMs};
 
@@ -37,6 +38,8 @@ pub struct View {
     pub host_pressure: Option<f64>,
     /// Live objective of the last interval, 0..=1 (docs/algorithms/objective.md).
     pub objective: Option<f64>,
+    /// Everything sensed in the last interval.
+    pub rates: Arc<Rates>,
     /// Guests by identity.
     pub guests: BTreeMap<GuestId, GuestView>,
     /// The newest decisions, newest first, at most 100.

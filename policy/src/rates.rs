@@ -6,7 +6,8 @@
 //! May not: judge what a rate means (identify does).
 
 use crate::sample::{
-    BlockSample, CpuTimes, GuestSample, GuestState, NetSample, Psi, Sample, ThreadRole, ThreadSample,
+    BlockSample, CpuTimes, GuestSample, GuestState, NetSample, PerfCounts, Psi, PsiSet, Sample, ThreadRole,
+    ThreadSample,
 };
 use crate::units::{GuestId, MonoNs, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -38,12 +39,10 @@ pub struct HostRates {
     pub cpus: BTreeMap<u32, f64>,
     /// Mean of `cpus`.
     pub busy: Option<f64>,
-    /// Share of the interval in which some task waited for a CPU (PSI some), 0..=1.
-    pub cpu_pressure: Option<f64>,
-    /// Same for I/O.
-    pub io_pressure: Option<f64>,
-    /// Same for memory.
-    pub memory_pressure: Option<f64>,
+    /// Pressure on the whole host.
+    pub pressure: Pressure,
+    /// MemTotal and MemAvailable at the end of the interval, KiB.
+    pub memory_kib: Option<(u64, u64)>,
 }
 
 /// One role of a guest (all its threads of that role together).
@@ -89,14 +88,45 @@ pub struct GuestRates {
     pub disk: Option<DiskRates>,
     /// Bytes received and sent per second; absent when the statistics are not of this tick or there is no interface.
     pub net_bps: Option<(f64, f64)>,
-    /// Instructions per second of all vCPU threads, where the PMU counts them.
-    pub instructions_per_s: Option<f64>,
-    /// Context switches per second of all threads, where counted.
-    pub switches_per_s: Option<f64>,
-    /// Migrations between host CPUs per second of all threads, where counted.
-    pub cpu_migrations_per_s: Option<f64>,
-    /// Share of the interval in which some task of the guest waited for a CPU (cgroup v2 PSI).
-    pub cpu_pressure: Option<f64>,
+    /// perf events.
+    pub perf: PerfRates,
+    /// Time that its threads were blocked on block I/O, in seconds a second, where the kernel accounts for it.
+    pub block_delay: Option<f64>,
+    /// Bytes that its threads caused to be read from and written to storage per second, where that is sensed.
+    pub storage_bps: Option<(f64, f64)>,
+    /// Present balloon size, KiB; absent when the statistics are not of this tick.
+    pub balloon_kib: Option<u64>,
+    /// Pressure in its own cgroup (v2).
+    pub pressure: Pressure,
+}
+
+/// perf events of one guest per second. Absent where the PMU or the kernel does not count them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PerfRates {
+    /// Instructions of all vCPU threads; like the next three absent when those of one vCPU are missing, which would look like
+    /// lost work.
+    pub instructions: Option<f64>,
+    /// Cycles.
+    pub cycles: Option<f64>,
+    /// Last-level-cache read misses.
+    pub llc_misses: Option<f64>,
+    /// L2 misses.
+    pub l2_misses: Option<f64>,
+    /// Context switches of all threads that are counted. The sensors read them rarely.
+    pub context_switches: Option<f64>,
+    /// Migrations between host CPUs, likewise.
+    pub cpu_migrations: Option<f64>,
+}
+
+/// Share of the interval in which some task waited for a resource (PSI some), 0..=1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// For a CPU.
+    pub cpu: Option<f64>,
+    /// For I/O.
+    pub io: Option<f64>,
+    /// For memory.
+    pub memory: Option<f64>,
 }
 
 impl GuestRates {
@@ -162,6 +192,7 @@ impl Differ {
     /// Disk and network rates between the last two ticks that had bulk statistics.
     fn bulk(&mut self, id: GuestId, guest: &mut GuestSample, gap_max_ms: u64, rates: &mut GuestRates) {
         let Some(at) = guest.stats_at else { return };
+        rates.balloon_kib = guest.balloon_kib;
         let (blocks, nets) = (std::mem::take(&mut guest.blocks), std::mem::take(&mut guest.nets));
         let now = Fresh { at, pid: guest.pid, blocks, nets };
         if let Some(begin) = self.fresh.get(&id).filter(|begin| begin.pid == now.pid) {
@@ -192,8 +223,11 @@ fn share(begin: Option<u64>, end: Option<u64>, dt_s: f64) -> Option<f64> {
     per_s(begin, end, dt_s).map(|ns| ns / 1e9).filter(|&s| s <= JITTER).map(|s| s.min(1.0))
 }
 
-fn pressure(begin: Option<Psi>, end: Option<Psi>, dt_s: f64) -> Option<f64> {
-    per_s(begin.map(|p| p.some_us), end.map(|p| p.some_us), dt_s).map(|us| (us / 1e6).min(1.0))
+fn pressure(begin: &PsiSet, end: &PsiSet, dt_s: f64) -> Pressure {
+    let of = |begin: Option<Psi>, end: Option<Psi>| {
+        per_s(begin.map(|p| p.some_us), end.map(|p| p.some_us), dt_s).map(|us| (us / 1e6).min(1.0))
+    };
+    Pressure { cpu: of(begin.cpu, end.cpu), io: of(begin.io, end.io), memory: of(begin.memory, end.memory) }
 }
 
 fn host_rates(begin: &Sample, end: &Sample, dt_s: f64) -> HostRates {
@@ -208,9 +242,8 @@ fn host_rates(begin: &Sample, end: &Sample, dt_s: f64) -> HostRates {
     HostRates {
         busy: mean,
         cpus,
-        cpu_pressure: pressure(begin.host.psi.cpu, end.host.psi.cpu, dt_s),
-        io_pressure: pressure(begin.host.psi.io, end.host.psi.io, dt_s),
-        memory_pressure: pressure(begin.host.psi.memory, end.host.psi.memory, dt_s),
+        pressure: pressure(&begin.host.psi, &end.host.psi, dt_s),
+        memory_kib: end.host.mem_total_kib.zip(end.host.mem_available_kib),
     }
 }
 
@@ -233,8 +266,7 @@ fn busy(begin: &CpuTimes, end: &CpuTimes, dt_s: f64) -> Option<f64> {
 fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates {
     let mut roles: Vec<RoleRates> = Vec::with_capacity(end.threads.len());
     let mut vcpus_seen = 0u32;
-    let (mut instructions, mut switches, mut migrations) = (None::<f64>, None::<f64>, None::<f64>);
-    let mut counted = 0;
+    let mut others = Others::default();
     let mut before = begin.threads.iter().peekable();
     for thread in &end.threads {
         while before.peek().is_some_and(|b| b.tid < thread.tid) {
@@ -243,10 +275,7 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         let Some(b) = before.peek().filter(|b| b.tid == thread.tid && b.role == thread.role) else {
             continue;
         };
-        if !thread.role.is_service() && has_instructions(b) && has_instructions(thread) {
-            counted += 1;
-        }
-        add_perf(b, thread, dt_s, &mut instructions, &mut switches, &mut migrations);
+        others.add(b, thread, dt_s);
         let (Some(run), Some(wait)) =
             (share(b.run_ns, thread.run_ns, dt_s), share(b.wait_ns, thread.wait_ns, dt_s))
         else {
@@ -271,12 +300,53 @@ fn guest_rates(begin: &GuestSample, end: &GuestSample, dt_s: f64) -> GuestRates 
         run: total(|r| r.run),
         wait: total(|r| r.wait),
         roles,
-        // A vCPU whose counter is missing at this tick would look like lost work.
-        instructions_per_s: instructions.filter(|_| counted == wanted),
-        switches_per_s: switches,
-        cpu_migrations_per_s: migrations,
-        cpu_pressure: pressure(begin.psi.cpu, end.psi.cpu, dt_s),
+        perf: others.perf(wanted),
+        block_delay: others.block_delay,
+        storage_bps: others.read.zip(others.written),
+        pressure: pressure(&begin.psi, &end.psi, dt_s),
         ..GuestRates::default()
+    }
+}
+
+/// Sums over the threads of a guest besides run and wait.
+#[derive(Default)]
+struct Others {
+    /// Instructions, cycles, last-level and second-level misses of vCPUs, and of how many.
+    hardware: [(f64, u32); 4],
+    context_switches: Option<f64>,
+    cpu_migrations: Option<f64>,
+    block_delay: Option<f64>,
+    read: Option<f64>,
+    written: Option<f64>,
+}
+
+impl Others {
+    fn add(&mut self, begin: &ThreadSample, end: &ThreadSample, dt_s: f64) {
+        self.block_delay = sum(self.block_delay, share(begin.blkio_ns, end.blkio_ns, dt_s));
+        self.read = sum(self.read, per_s(begin.read_bytes, end.read_bytes, dt_s));
+        self.written = sum(self.written, per_s(begin.write_bytes, end.write_bytes, dt_s));
+        let (Some(b), Some(e)) = (begin.perf, end.perf) else { return };
+        self.context_switches =
+            sum(self.context_switches, per_s_f(b.context_switches, e.context_switches, dt_s));
+        self.cpu_migrations = sum(self.cpu_migrations, per_s_f(b.cpu_migrations, e.cpu_migrations, dt_s));
+        if end.role.is_service() {
+            return;
+        }
+        let counts = |p: PerfCounts| [p.instructions, p.cycles, p.llc_misses, p.l2_misses];
+        for ((total, threads), (b, e)) in self.hardware.iter_mut().zip(counts(b).into_iter().zip(counts(e))) {
+            if let Some(rate) = per_s_f(b, e, dt_s) {
+                *total += rate;
+                *threads += 1;
+            }
+        }
+    }
+
+    /// Of a guest of so many vCPUs.
+    fn perf(&self, vcpus: u32) -> PerfRates {
+        let [instructions, cycles, llc_misses, l2_misses] =
+            self.hardware.map(|(total, threads)| (threads > 0 && threads == vcpus).then_some(total));
+        let (context_switches, cpu_migrations) = (self.context_switches, self.cpu_migrations);
+        PerfRates { instructions, cycles, llc_misses, l2_misses, context_switches, cpu_migrations }
     }
 }
 
@@ -300,26 +370,6 @@ fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     }
-}
-
-fn has_instructions(thread: &ThreadSample) -> bool {
-    thread.perf.is_some_and(|p| p.instructions.is_some())
-}
-
-fn add_perf(
-    begin: &ThreadSample,
-    end: &ThreadSample,
-    dt_s: f64,
-    instructions: &mut Option<f64>,
-    switches: &mut Option<f64>,
-    migrations: &mut Option<f64>,
-) {
-    let (Some(b), Some(e)) = (begin.perf, end.perf) else { return };
-    if !end.role.is_service() {
-        *instructions = sum(*instructions, per_s_f(b.instructions, e.instructions, dt_s));
-    }
-    *switches = sum(*switches, per_s_f(b.context_switches, e.context_switches, dt_s));
-    *migrations = sum(*migrations, per_s_f(b.cpu_migrations, e.cpu_migrations, dt_s));
 }
 
 fn disk_rates(begin: &[BlockSample], end: &[BlockSample], dt_s: f64) -> Option<DiskRates> {
@@ -354,4 +404,68 @@ fn net_rates(begin: &[NetSample], end: &[NetSample], dt_s: f64) -> Option<(f64, 
         }
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Topology;
+    use std::sync::Arc;
+
+    const GUEST: GuestId = GuestId([1; 16]);
+
+    fn thread(tid: i32, role: ThreadRole, counts: PerfCounts, k: u64) -> ThreadSample {
+        ThreadSample {
+            tid,
+            role,
+            run_ns: Some(k * 500_000_000),
+            wait_ns: Some(k * 250_000_000),
+            slices: Some(k * 100),
+            blkio_ns: Some(k * 125_000_000),
+            last_cpu: Some(0),
+            read_bytes: Some(k * 10),
+            write_bytes: None,
+            perf: Some(counts),
+        }
+    }
+
+    /// After `k` seconds: two vCPUs of which the second counts no cache misses, and the emulator.
+    fn sample(k: u64) -> Sample {
+        let x = k as f64;
+        let counts = |misses: Option<f64>| PerfCounts {
+            instructions: Some(1000.0 * x),
+            llc_misses: misses,
+            context_switches: Some(10.0 * x),
+            ..PerfCounts::default()
+        };
+        let guest = GuestSample {
+            pid: Some(7),
+            threads: vec![
+                thread(1, ThreadRole::Vcpu(0), counts(Some(x)), k),
+                thread(2, ThreadRole::Vcpu(1), counts(None), k),
+                thread(3, ThreadRole::Emulator, counts(Some(x)), k),
+            ],
+            psi: PsiSet { io: Some(Psi { some_us: k * 200_000, full_us: None }), ..PsiSet::default() },
+            ..GuestSample::default()
+        };
+        let mut sample = Sample { at: MonoNs(k * 1_000_000_000), ..Sample::default() };
+        sample.host.topology = Arc::new(Topology::flat(2));
+        sample.guests.insert(GUEST, guest);
+        sample
+    }
+
+    #[test]
+    fn a_counter_is_a_sum_over_all_threads_that_it_is_promised_of_or_absent() {
+        let mut differ = Differ::default();
+        differ.next(sample(1), 5_000);
+        let rates = differ.next(sample(2), 5_000);
+        let guest = &rates.guests[&GUEST];
+        assert_eq!(guest.perf.instructions, Some(2000.0), "of the vCPUs");
+        assert_eq!(guest.perf.llc_misses, None, "one vCPU does not count them");
+        assert_eq!((guest.perf.cycles, guest.perf.cpu_migrations), (None, None));
+        assert_eq!(guest.perf.context_switches, Some(30.0), "of all threads");
+        assert_eq!((guest.block_delay, guest.storage_bps), (Some(0.375), None), "written bytes are unknown");
+        assert_eq!(guest.pressure, Pressure { io: Some(0.2), ..Pressure::default() });
+        assert_eq!((guest.run, guest.wait), (Some(1.5), Some(0.75)));
+    }
 }

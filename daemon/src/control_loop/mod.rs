@@ -28,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use trimtab_policy::decision::{Decision, Effect};
 use trimtab_policy::engine::Engine;
+use trimtab_policy::identify::Role;
 use trimtab_policy::knob::{Knob, KnobValue};
 use trimtab_policy::rates::Rates;
 use trimtab_policy::sample::{HostSample, PsiSet, Sample, ThreadSample};
@@ -98,7 +99,7 @@ pub struct ControlLoop {
     list_wanted: bool,
     libvirt: String,
     store_health: String,
-    seen: Rates,
+    seen: Arc<Rates>,
     /// Shared with the views, which are made at every tick while decisions rarely change.
     decisions: Vec<Arc<Decision>>,
     undone: requests::Undone,
@@ -129,7 +130,7 @@ impl ControlLoop {
             list_wanted: true,
             libvirt: "connecting".to_owned(),
             store_health: "ok".to_owned(),
-            seen: Rates::default(),
+            seen: Arc::default(),
             decisions: newest.into_iter().map(Arc::new).collect(),
             undone: requests::Undone::default(),
             view,
@@ -158,6 +159,8 @@ impl ControlLoop {
         let mut threads = BTreeMap::new();
         for (&id, guest) in &mut self.guests {
             let Some(pid) = guest.pid else { continue };
+            let role = self.engine.finding(id).map(|found| found.role);
+            self.sensors.want_thread_io(pid, matches!(role, Some(Role::Io | Role::Mixed)));
             match self.sensors.guest(pid) {
                 Some(sampled) => drop(threads.insert(id, (sampled, self.sensors.guest_psi(pid)))),
                 None => {
@@ -407,7 +410,7 @@ impl ControlLoop {
             })
             .collect();
         let tick = self.engine.observe(Sample { at, wall, host, guests });
-        self.seen = tick.rates;
+        self.see(tick.rates);
         self.perform(wall, tick.effects, work);
         if self.tick.is_multiple_of(self.around.journal_every_ticks) {
             let rows = self.sample_rows(wall);
@@ -415,6 +418,16 @@ impl ControlLoop {
         }
         self.publish(wall);
         work.push(Work::Alive);
+    }
+
+    /// Shows these rates from now on. Switches and migrations are counted rarely and shown until they are counted anew.
+    fn see(&mut self, mut rates: Rates) {
+        for (id, now) in &mut rates.guests {
+            let Some(before) = self.seen.guests.get(id).map(|guest| guest.perf) else { continue };
+            now.perf.context_switches = now.perf.context_switches.or(before.context_switches);
+            now.perf.cpu_migrations = now.perf.cpu_migrations.or(before.cpu_migrations);
+        }
+        self.seen = Arc::new(rates);
     }
 
     /// Hands effects to the performer, in order.

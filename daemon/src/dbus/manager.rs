@@ -4,6 +4,7 @@
 
 use super::Shared;
 use super::auth::Action;
+use super::counters::{self, Counters};
 use super::doc::InterfaceDoc;
 use super::proxy::{DecisionRecord, Error};
 use super::record::{Filter, find_guest, guest_path, mode_from, mode_text, share};
@@ -160,6 +161,26 @@ impl Manager {
     ) -> Result<(), Error> {
         self.allow(connection, &header, Action::Reload).await?;
         ask(&self.shared.handle, LONG, Request::Reload).await
+    }
+
+    /// What was sensed in the last interval of one guest (UUID or name), or of the host (empty text), by name. What this host or
+    /// guest does not have is missing.
+    /// Guest: THREAD.run and THREAD.wait (on a CPU and runnable without one, in CPUs), THREAD.slices_per_s, THREAD.last_cpu, where
+    /// THREAD is vcpuN, emulator, iothreadN or vhost; instructions_per_s, cycles_per_s, llc_misses_per_s, l2_misses_per_s (of the
+    /// vCPUs); context_switches_per_s, cpu_migrations_per_s (of all threads; counted every 30 s); block_delay (blocked on block
+    /// I/O, seconds a second); storage_read_bytes_per_s, storage_written_bytes_per_s (of the threads of I/O-bound guests);
+    /// disk_requests_per_s, disk_requests_in_flight, net_received_bytes_per_s, net_sent_bytes_per_s, balloon_kib; pressure.cpu,
+    /// pressure.io, pressure.memory (share of the time that some task waited, 0 to 1).
+    /// Host: cpuN.busy (0 to 1), memory_total_kib, memory_available_kib, pressure.cpu, pressure.io, pressure.memory.
+    /// Errors: NotFound.
+    #[zbus(out_args("counters"))]
+    fn counters(&self, guest: &str) -> Result<Counters, Error> {
+        let view = self.view();
+        if guest.is_empty() {
+            return Ok(counters::of_host(&view.rates.host));
+        }
+        let id = find_guest(&view, guest)?;
+        Ok(view.rates.guests.get(&id).map(counters::of_guest).unwrap_or_default())
     }
 
     /// Configuration in force, as TOML.

@@ -8,6 +8,7 @@
 //! May not: see libvirt, the store or a sensor; everything goes through `handle`.
 
 mod auth;
+mod counters;
 mod doc;
 mod guest;
 mod manager;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use trimtab_policy::decision::{Change, Decision, Mode, Original, Verdict};
 use trimtab_policy::knob::{Family, Knob, KnobValue};
-use trimtab_policy::sample::GuestState;
+use trimtab_policy::rates::{GuestRates, HostRates, PerfRates, Pressure, Rates, RoleRates};
+use trimtab_policy::sample::{GuestState, ThreadRole};
 use trimtab_policy::units::{GuestId, UnixMs};
 use trimtabd::handle::{GuestView, Handle, Request, RequestError, View};
 
@@ -133,10 +134,38 @@ fn first_view() -> View {
         cpus: "0-1".to_owned(),
         host_busy: Some(0.875_04),
         host_pressure: None,
+        rates: Arc::new(rates()),
         objective: Some(0.702),
         guests: BTreeMap::from([(id(WRITER), writer()), (id(BURNER), burner())]),
         decisions: [pending(), kept(), reverted()].map(Arc::new).into(),
         policy_toml: "mode = \"enforce\"\n".to_owned(),
+    }
+}
+
+/// What was sensed of the host and of the writer; of the burner nothing.
+fn rates() -> Rates {
+    let role = |role, run, wait, last_cpu| RoleRates { role, run, wait, slices_per_s: Some(250.0), last_cpu };
+    let writer = GuestRates {
+        roles: vec![
+            role(ThreadRole::Vcpu(0), 0.21, 0.1, Some(1)),
+            role(ThreadRole::Emulator, 0.1, 0.125, Some(0)),
+            role(ThreadRole::Iothread(1), 0.0, 0.0, None),
+        ],
+        perf: PerfRates { instructions: Some(1.25e9), context_switches: Some(812.5), ..PerfRates::default() },
+        storage_bps: Some((0.0, 123_456_789.0)),
+        balloon_kib: Some(524_288),
+        pressure: Pressure { cpu: Some(0.25), ..Pressure::default() },
+        ..GuestRates::default()
+    };
+    Rates {
+        host: HostRates {
+            cpus: BTreeMap::from([(0, 1.0), (1, 0.75)]),
+            pressure: Pressure { io: Some(0.031), ..Pressure::default() },
+            memory_kib: Some((16 << 20, 10 << 20)),
+            ..HostRates::default()
+        },
+        guests: BTreeMap::from([(id(WRITER), writer)]),
+        ..Rates::default()
     }
 }
 

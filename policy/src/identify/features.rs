@@ -55,7 +55,7 @@ impl Point {
             disk_bps: rates.disk.map(|d| d.read_bps + d.write_bps),
             ops_per_s: rates.disk.map(|d| d.ops_per_s),
             in_flight: rates.disk.and_then(|d| d.in_flight),
-            instructions_per_s: rates.instructions_per_s,
+            instructions_per_s: rates.perf.instructions,
         })
     }
 }

@@ -5,7 +5,8 @@ use crate::exit::Failure;
 use crate::json::GuestJson;
 use crate::output::{Output, Style};
 use crate::table::{Align, Cell, Table};
-use crate::text::{ABSENT, mb_per_s, number, or_absent, percent};
+use crate::text::{ABSENT, figure, mb_per_s, number, or_absent, percent};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use trimtabd::dbus::proxy::{Client, DecisionQuery, DecisionRecord, GuestRecord};
 
@@ -57,15 +58,21 @@ fn table(guests: &[GuestRecord]) -> Table {
 /// Prints everything about one guest.
 pub(crate) async fn show(client: &Client, output: &Output, name: &str) -> Result<(), Failure> {
     let guest = client.guest(name).await?;
+    let counters = client.read(client.manager().counters(&guest.uuid)).await?;
     if output.json {
-        return output.print(&GuestJson::from(&guest), |_| String::new());
+        return output.print(&GuestJson::from(&guest).with(&counters), |_| String::new());
     }
     let query = DecisionQuery { guest: Some(&guest.uuid), since: None, limit: RECENT };
     let recent = client.decisions(query).await?;
-    output.print(&(), |output| render(&guest, &recent, output))
+    output.print(&(), |output| render(&guest, &counters, &recent, output))
 }
 
-fn render(g: &GuestRecord, recent: &[DecisionRecord], output: &Output) -> String {
+fn render(
+    g: &GuestRecord,
+    counters: &BTreeMap<String, f64>,
+    recent: &[DecisionRecord],
+    output: &Output,
+) -> String {
     let heading = |text: &str| output.paint(Style::Bold, text);
     let lines = [
         ("UUID", g.uuid.clone()),
@@ -108,9 +115,22 @@ fn render(g: &GuestRecord, recent: &[DecisionRecord], output: &Output) -> String
         }
         text.push_str(&knobs.render(output));
     }
+    if !counters.is_empty() {
+        text.push('\n');
+        text.push_str(&table_of(counters).render(output));
+    }
     if !recent.is_empty() {
         text.push('\n');
         text.push_str(&decisions::table(recent).render(output));
     }
     text
+}
+
+/// Counters by name.
+fn table_of(counters: &BTreeMap<String, f64>) -> Table {
+    let mut table = Table::new(&[("COUNTER", Align::Left), ("VALUE", Align::Right)]);
+    for (name, &value) in counters {
+        table.row(vec![name.as_str().into(), figure(value).into()]);
+    }
+    table
 }

@@ -105,6 +105,9 @@ pub(crate) struct GuestJson<'a> {
     left_alone: Option<&'a str>,
     knobs: &'a BTreeMap<String, String>,
     originals: Vec<OriginalJson<'a>>,
+    /// Of the last interval, where one guest was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counters: Option<&'a BTreeMap<String, f64>>,
 }
 
 impl<'a> From<&'a GuestRecord> for GuestJson<'a> {
@@ -129,7 +132,15 @@ impl<'a> From<&'a GuestRecord> for GuestJson<'a> {
             left_alone: g.left_alone.as_deref(),
             knobs: &g.knobs,
             originals: g.originals.iter().map(original).collect(),
+            counters: None,
         }
+    }
+}
+
+impl<'a> GuestJson<'a> {
+    /// With what was sensed of it.
+    pub(crate) fn with(self, counters: &'a BTreeMap<String, f64>) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 }
 
@@ -149,6 +160,9 @@ pub(crate) struct StatusJson<'a> {
     guests: u32,
     ticks: u64,
     last_tick: Option<String>,
+    /// Of the host in the last interval, where only the status was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counters: Option<&'a BTreeMap<String, f64>>,
 }
 
 impl<'a> From<&'a ManagerRecord> for StatusJson<'a> {
@@ -167,6 +181,14 @@ impl<'a> From<&'a ManagerRecord> for StatusJson<'a> {
             guests: m.guest_count,
             ticks: m.ticks,
             last_tick: m.last_tick.map(rfc3339),
+            counters: None,
         }
+    }
+}
+
+impl<'a> StatusJson<'a> {
+    /// With what was sensed of the host.
+    pub(crate) fn with(self, counters: &'a BTreeMap<String, f64>) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 }

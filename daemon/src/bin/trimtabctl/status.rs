@@ -5,16 +5,26 @@ use crate::json::StatusJson;
 use crate::output::{Output, Style};
 use crate::text::{ago, local_time, now, number, percent};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use trimtabd::dbus::proxy::{Bus, Client, ManagerRecord};
 
 /// Prints the state of the daemon and its host.
 pub(crate) async fn show(client: &Client, output: &Output, bus: &Bus) -> Result<(), Failure> {
     let status = client.status().await?;
-    output.print(&StatusJson::from(&status), |output| render(&status, bus, output, now()))
+    let counters = client.read(client.manager().counters("")).await?;
+    output.print(&StatusJson::from(&status).with(&counters), |output| {
+        render(&status, &counters, bus, output, now())
+    })
 }
 
-fn render(status: &ManagerRecord, bus: &Bus, output: &Output, now: Timestamp) -> String {
+fn render(
+    status: &ManagerRecord,
+    counters: &BTreeMap<String, f64>,
+    bus: &Bus,
+    output: &Output,
+    now: Timestamp,
+) -> String {
     let mode = mode_text(status, output);
     let good =
         |text: &str, fine: &str| output.paint(if text == fine { Style::Green } else { Style::Red }, text);
@@ -42,6 +52,13 @@ fn render(status: &ManagerRecord, bus: &Bus, output: &Output, now: Timestamp) ->
             },
         ),
     ];
+    let counter = |name: &str| counters.get(name).copied();
+    let gib = |name: &str| number(counter(name).map(|kib| kib / f64::from(1 << 20)), 1);
+    let memory = (gib("memory_available_kib"), gib("memory_total_kib"));
+    lines.push(("Memory", format!("{} of {} GiB available", memory.0, memory.1)));
+    let pressure = |of: &str| percent(counter(&format!("pressure.{of}")));
+    let (io, lack) = (pressure("io"), pressure("memory"));
+    lines.push(("Pressure", format!("{io} % of the time some task waited for I/O, {lack} % for memory")));
     let sensors: Vec<String> = status.sensors.iter().map(|(name, base)| format!("{name}: {base}")).collect();
     lines.push(("Sensors", sensors.join(", ")));
     let title = format!("trimtabd {} on {}", status.version, bus.described());

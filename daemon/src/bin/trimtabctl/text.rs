@@ -22,6 +22,15 @@ pub(crate) fn mb_per_s(value: Option<f64>) -> String {
     number(value.map(|value| value / 1e6), 1)
 }
 
+/// A number of any size: whole from 1000 on, else three digits after the point as far as they are not zero.
+pub(crate) fn figure(value: f64) -> String {
+    if value.abs() >= 1000.0 {
+        return format!("{value:.0}");
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A relative gain in per cent, with its sign.
 pub(crate) fn gain(value: f64) -> String {
     // The sign of a rounded zero would be noise.
@@ -120,6 +129,10 @@ mod tests {
         assert_eq!(number(Some(0.0), 2), "0.00");
         assert_eq!(percent(Some(0.0471)), "4.7");
         assert_eq!(mb_per_s(Some(12_345_678.0)), "12.3");
+        assert_eq!(
+            (figure(0.0), figure(100.0), figure(0.25), figure(1e9)),
+            ("0".into(), "100".into(), "0.25".into(), "1000000000".into())
+        );
         assert_eq!(gain(-0.00001), "+0.0 %");
         assert_eq!(gain(-0.034), "-3.4 %");
     }

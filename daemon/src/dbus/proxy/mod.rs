@@ -11,7 +11,7 @@ pub use crate::bus::{BadBus, Bus};
 pub use client::{Client, ClientError, DecisionQuery};
 pub use records::{ChangeRecord, DecisionRecord, GuestRecord, ManagerRecord, OriginalRecord};
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use zbus::{OwnedObjectPath, Variant};
 
 /// Well-known bus name of the daemon.
@@ -88,6 +88,9 @@ pub trait Manager {
     /// Read the configuration again.
     #[zbus(allow_interactive_auth)]
     fn reload(&self) -> Result<(), Error>;
+
+    /// What was sensed in the last interval of one guest (name or UUID), or of the host (empty text), by name.
+    fn counters(&self, guest: &str) -> Result<BTreeMap<String, f64>, Error>;
 
     /// Configuration in force, as TOML.
     fn policy_show(&self) -> Result<String, Error>;

@@ -1,14 +1,15 @@
 //! Performs what the engine asked for, one batch after the other, in order: the only place that writes to the store and
 //! turns knobs. It may wait (for libvirt, for the disk); the control loop never waits for it.
 //!
-//! Promise kept here: no knob is turned before its original is safe. May not: decide anything.
+//! Promise kept here: no knob is turned before its original is safe, nor before the decision to turn it is, by which a start
+//! after a crash undoes it. May not: decide anything.
 
 use crate::actuators::Actuate;
 use crate::journal;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use trimtab_policy::decision::{Change, DecisionId, Effect, Original, Outcome};
+use trimtab_policy::decision::{Change, Decision, DecisionId, Effect, Original, Outcome, Verdict};
 use trimtab_policy::knob::Knob;
 use trimtab_policy::units::{GuestId, UnixMs};
 use trimtab_store::{NoteRow, SampleRow, Store};
@@ -43,7 +44,7 @@ pub async fn perform<A: Actuate>(
     reports: mpsc::UnboundedSender<Performed>,
 ) {
     while let Some(batch) = batches.recv().await {
-        let mut unsafe_knobs = BTreeSet::new();
+        let (mut unsafe_knobs, mut unsafe_decisions) = (BTreeSet::new(), BTreeSet::new());
         store.samples(batch.samples);
         let mut effects = batch.effects.into_iter().peekable();
         while let Some(effect) = effects.next() {
@@ -58,15 +59,23 @@ pub async fn perform<A: Actuate>(
                     unsafe_knobs.extend(save(store.clone(), &originals).await);
                 }
                 Effect::Apply { decision, change } => {
-                    let outcome = match unsafe_knobs.contains(&(change.guest, change.knob)) {
-                        true => Outcome::Refused(
-                            "its original could not be saved, so it could not be undone".into(),
-                        ),
-                        false => actuator.apply(&change).await,
+                    let outcome = if unsafe_knobs.contains(&(change.guest, change.knob)) {
+                        Outcome::Refused("its original could not be saved, so it could not be undone".into())
+                    } else if decision.is_some_and(|id| unsafe_decisions.contains(&id)) {
+                        Outcome::Refused(
+                            "its decision could not be saved, so a crash could not undo it".into(),
+                        )
+                    } else {
+                        actuator.apply(&change).await
                     };
                     tracing::info!(decision, "{}", line(&change, &outcome));
                     // The loop is gone only at the end of the process.
                     let _ = reports.send(Performed { decision, change, outcome });
+                }
+                Effect::Record(decision) if decision.verdict == Verdict::Pending => {
+                    if !open(store.clone(), &decision).await {
+                        unsafe_decisions.insert(decision.id);
+                    }
                 }
                 other => write(&store, other, batch.wall),
             }
@@ -99,6 +108,19 @@ fn write(store: &Store, effect: Effect, wall: UnixMs) {
     }
 }
 
+/// Waits until a decision that is going to be acted upon is safe, and says whether it is.
+async fn open(store: Arc<Store>, decision: &Decision) -> bool {
+    let row = journal::decision_row(decision);
+    let saved = tokio::task::spawn_blocking(move || store.record_open(row)).await;
+    let error = match saved {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(error, decision = decision.id, "decision not saved, its knobs are left alone");
+    false
+}
+
 /// Waits until originals are safe, and gives the knobs that must not be turned because theirs is not.
 async fn save(store: Arc<Store>, originals: &[Original]) -> Vec<(GuestId, Knob)> {
     let rows = originals.iter().map(journal::original_row).collect();
@@ -120,4 +142,84 @@ async fn save(store: Arc<Store>, originals: &[Original]) -> Vec<(GuestId, Knob)>
         "originals not saved"
     );
     unsafe_now.into_iter().map(|o| (o.guest, o.knob)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use trimtab_policy::knob::{Family, KnobValue};
+    use trimtab_store::Options;
+
+    /// Everything succeeds.
+    struct Hand;
+
+    impl Actuate for Hand {
+        async fn apply(&self, _: &Change) -> Outcome {
+            Outcome::Done
+        }
+    }
+
+    fn decision(verdict: Verdict) -> Decision {
+        let change = Change {
+            guest: GuestId([7; 16]),
+            guest_name: "web".to_owned(),
+            knob: Knob::CpuShares,
+            from: KnobValue::Shares(1024),
+            to: KnobValue::Shares(4096),
+        };
+        Decision {
+            id: 1,
+            time: UnixMs(1),
+            guest: change.guest,
+            guest_name: change.guest_name.clone(),
+            knob: Family::Priority,
+            changes: vec![change],
+            why: String::new(),
+            profile: String::new(),
+            recipe: String::new(),
+            expected: 0.1,
+            before: None,
+            after: None,
+            verdict,
+            outcome: String::new(),
+            closed: None,
+        }
+    }
+
+    /// What comes of one batch while the journal's thread is held up, as a disk would.
+    async fn performed(runtime_dir: Option<std::path::PathBuf>, verdict: Verdict) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let patience = Duration::from_millis(50);
+        let (store, _) = Store::open(Options { runtime_dir, patience, ..Options::new(dir.path()) }).unwrap();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        store.read(
+            move |_| {
+                let _ = held.recv();
+                Ok(())
+            },
+            drop,
+        );
+        let decision = decision(verdict);
+        let change = decision.changes[0].clone();
+        let apply = Effect::Apply { decision: Some(decision.id), change };
+        let effects = vec![Effect::Record(decision), apply];
+        let (to_perform, batches) = mpsc::unbounded_channel();
+        let (reports, mut done) = mpsc::unbounded_channel();
+        to_perform.send(Batch { wall: UnixMs(1), effects, samples: Vec::new() }).unwrap();
+        drop(to_perform);
+        perform(batches, Arc::new(store), Hand, reports).await;
+        drop(let_go);
+        done.recv().await.unwrap().outcome
+    }
+
+    #[tokio::test]
+    async fn a_knob_is_turned_only_after_its_decision_is_safe() {
+        let dir = tempfile::tempdir().unwrap();
+        let mirror = Some(dir.path().to_owned());
+        assert_eq!(performed(mirror, Verdict::Pending).await, Outcome::Done, "the mirror has it");
+        let refused = performed(None, Verdict::Pending).await;
+        assert!(refused.to_string().contains("its decision could not be saved"), "{refused}");
+        assert_eq!(performed(None, Verdict::Reverted).await, Outcome::Done, "a way back waits for nothing");
+    }
 }

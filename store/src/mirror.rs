@@ -1,8 +1,12 @@
-//! The mirror: originals, and decisions that the disk has not taken yet, in one small file on tmpfs.
+//! The mirror: originals, the decisions whose trial runs, and those that the disk has not taken yet, in one small file on
+//! tmpfs.
 //!
 //! Knobs are live, they die with the host, so their originals need not survive a reboot: a file in memory is as good as
 //! a disk for them, and it neither blocks nor fills when the disk does. Written whole to a new file and renamed, so it is
 //! always one version or the next. The copy in memory is the truth of the running daemon whether there is a file or not.
+//!
+//! The same file makes a decision safe before its knobs are turned, and its verdict after: a daemon that is killed while
+//! the disk holds up the journal leaves no turned knob that the next start would take for a kept one.
 //!
 //! Which copy is right at start? Every start of the store has a number (`run`), kept in the journal and in the mirror. The
 //! mirror is written before the journal, so it is right unless a later run did without it (its number is then lower).
@@ -18,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// Name of the mirror in the runtime directory.
 const FILE: &str = "originals.json";
-/// Newest decisions kept in the file while the disk does not take them.
+/// Decisions kept while the disk does not take them: the newest, and whatever is open.
 const MAX_DECISIONS: usize = 256;
 const FORMAT: u32 = 1;
 
@@ -37,7 +41,7 @@ pub(crate) struct Content {
     pub(crate) last_decision: u64,
     /// Every original in force.
     pub(crate) originals: Vec<OriginalRow>,
-    /// Decisions that are not in the journal yet.
+    /// Decisions that are open, or were not in the journal when this was written.
     pub(crate) decisions: Vec<DecisionRow>,
 }
 
@@ -56,9 +60,8 @@ pub(crate) struct Mirror {
     pub(crate) run: i64,
     pub(crate) last_decision: u64,
     pub(crate) originals: Originals,
-    /// Decisions whose trial runs. Only in memory, for a journal that is damaged while it is in use.
-    pub(crate) open: BTreeMap<u64, DecisionRow>,
-    waiting: Vec<DecisionRow>,
+    /// Decisions whose trial runs, and closed ones that are not committed.
+    decisions: BTreeMap<u64, DecisionRow>,
     /// Why the file could not be written last time.
     pub(crate) problem: Option<String>,
 }
@@ -72,8 +75,7 @@ impl Mirror {
             run: 0,
             last_decision: 0,
             originals: Originals::new(),
-            open: BTreeMap::new(),
-            waiting: Vec::new(),
+            decisions: BTreeMap::new(),
             problem: None,
         };
         let Some(file) = mirror.file.clone() else { return (mirror, None) };
@@ -93,13 +95,32 @@ impl Mirror {
         self.file.as_deref().filter(|_| self.problem.is_none())
     }
 
-    /// Replaces the list of decisions that wait for the disk; the file is only written when that changes it.
-    pub(crate) fn set_waiting(&mut self, newest_first: impl Iterator<Item = DecisionRow>) {
-        let waiting: Vec<_> = newest_first.take(MAX_DECISIONS).collect();
-        if waiting != self.waiting {
-            self.waiting = waiting;
-            self.write();
+    /// Takes a decision in, or its newer version. Not in the file before the next [`Mirror::write`].
+    pub(crate) fn enter(&mut self, row: DecisionRow) {
+        self.last_decision = self.last_decision.max(row.id);
+        self.decisions.insert(row.id, row);
+        while self.decisions.len() > MAX_DECISIONS {
+            // Open ones stay: there are never more of them than trials that run.
+            let Some(closed) = self.decisions.values().find(|row| !row.is_pending()).map(|row| row.id) else {
+                break;
+            };
+            self.decisions.remove(&closed);
         }
+    }
+
+    /// These are in the journal now, so closed ones are not needed here. The file sheds them when it is written next:
+    /// until then it says what the journal says.
+    pub(crate) fn committed<'a>(&mut self, rows: impl Iterator<Item = &'a DecisionRow>) {
+        for row in rows.filter(|row| !row.is_pending()) {
+            if self.decisions.get(&row.id) == Some(row) {
+                self.decisions.remove(&row.id);
+            }
+        }
+    }
+
+    /// Decisions whose trial runs, oldest first.
+    pub(crate) fn open_decisions(&self) -> impl Iterator<Item = &DecisionRow> {
+        self.decisions.values().filter(|row| row.is_pending())
     }
 
     /// Writes the file. Whether it can be relied on afterwards.
@@ -111,7 +132,7 @@ impl Mirror {
             run: self.run,
             last_decision: self.last_decision,
             originals: self.originals.values().cloned().collect(),
-            decisions: self.waiting.clone(),
+            decisions: self.decisions.values().cloned().collect(),
         };
         match replace(&file, &content) {
             Ok(()) => {
@@ -169,4 +190,36 @@ fn replace(file: &Path, content: &Content) -> Result<(), StoreError> {
         let _ = fs::remove_file(&new);
         fail("write the originals")(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(id: u64, verdict: &str) -> DecisionRow {
+        DecisionRow { id, verdict: verdict.to_owned(), ..DecisionRow::default() }
+    }
+
+    #[test]
+    fn closed_decisions_are_kept_until_they_are_committed_and_open_ones_until_their_verdict() {
+        let (mut mirror, _) = Mirror::open(None, Path::new("j"));
+        mirror.enter(decision(1, "pending"));
+        mirror.committed([decision(1, "pending")].iter());
+        assert_eq!(mirror.open_decisions().count(), 1);
+        mirror.enter(decision(1, "reverted"));
+        // A version that was on its way to the disk when the verdict fell.
+        mirror.committed([decision(1, "kept")].iter());
+        assert_eq!((mirror.decisions.len(), mirror.open_decisions().count()), (1, 0));
+        mirror.committed([decision(1, "reverted")].iter());
+        assert!(mirror.decisions.is_empty() && mirror.last_decision == 1);
+    }
+
+    #[test]
+    fn the_oldest_closed_decisions_go_when_there_are_too_many() {
+        let (mut mirror, _) = Mirror::open(None, Path::new("j"));
+        mirror.enter(decision(1, "pending"));
+        (2..=MAX_DECISIONS as u64 + 3).for_each(|id| mirror.enter(decision(id, "kept")));
+        let left: Vec<u64> = mirror.decisions.keys().copied().take(2).collect();
+        assert_eq!((mirror.decisions.len(), left), (MAX_DECISIONS, vec![1, 5]));
+    }
 }

@@ -59,9 +59,15 @@ impl Pending {
         }
     }
 
-    /// Takes only originals out: they are waited for, and alone they need no flush of the medium.
-    pub(crate) fn take_originals(&mut self) -> Self {
-        Self { originals: take_first(&mut self.originals, BATCH_OTHERS), ..Self::default() }
+    /// Takes only what the next start acts upon out: somebody waits for it.
+    pub(crate) fn take_recovery(&mut self) -> Self {
+        let open = self.decisions.values().filter(|row| row.is_pending()).map(|row| row.id);
+        let open: Vec<u64> = open.take(BATCH_DECISIONS).collect();
+        Self {
+            originals: take_first(&mut self.originals, BATCH_OTHERS),
+            decisions: open.iter().filter_map(|id| self.decisions.remove_entry(id)).collect(),
+            ..Self::default()
+        }
     }
 
     /// Puts rows that could not be written back; a version that came meanwhile wins. Returns what found no room.
@@ -179,6 +185,20 @@ mod tests {
         assert_eq!(pending.put_back(batch).samples, 5);
         let times: Vec<_> = pending.samples.iter().map(|row| row.time_ms).collect();
         assert_eq!(times, (5..MAX_SAMPLES as i64 + 5).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_start_acts_upon_goes_alone() {
+        let mut pending = Pending::default();
+        let verdicts = [(1, "kept"), (2, "pending"), (3, "advised")];
+        pending.decisions.extend(verdicts.map(|(id, verdict)| (id, decision(id, verdict))));
+        pending.originals.insert(("g".to_owned(), "k".to_owned()), None);
+        pending.samples.push_back(SampleRow::default());
+        let taken = pending.take_recovery();
+        assert_eq!((taken.decisions.keys().collect::<Vec<_>>(), taken.originals.len()), (vec![&2], 1));
+        assert_eq!((taken.samples.len(), pending.originals.len()), (0, 0));
+        assert_eq!((pending.decisions.len(), pending.samples.len()), (2, 1));
+        assert!(pending.take_recovery().is_empty());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::pending::Pending;
 use crate::read::Reader;
 use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, SampleRow};
 use crate::writer::{Barrier, Shared, What, Writer, locked};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -22,7 +21,7 @@ pub(crate) const MIN_BYTES: u64 = 8 << 20;
 pub struct Options {
     /// Directory of `journal.db`; made if need be.
     pub state_dir: PathBuf,
-    /// Directory on tmpfs for the mirror of the originals; without one each new original waits for the disk.
+    /// Directory on tmpfs for the mirror of originals and open decisions; without one each new of these waits for the disk.
     pub runtime_dir: Option<PathBuf>,
     /// Bound of all files of the journal together, bytes; at least 8 MiB (smaller counts as that). Damaged files moved
     /// aside come on top.
@@ -102,23 +101,24 @@ impl Store {
         mirror.originals = left.originals.into_iter().map(|row| (row.key(), row)).collect();
         let mut pending = Pending::default();
         pending.decisions.extend(left.decisions.into_iter().map(|row| (row.id, row)));
-        let mut open: BTreeMap<u64, DecisionRow> =
-            known.pending.into_iter().map(|row| (row.id, row)).collect();
-        open.extend(pending.decisions.clone());
-        let newest = open.keys().next_back().copied().unwrap_or(0);
-        mirror.last_decision = known.last_decision.max(left.last_decision).max(newest);
-        open.retain(|_, row| row.is_pending());
+        mirror.last_decision = known.last_decision.max(left.last_decision);
+        // What the mirror says of a decision is newer.
+        known
+            .pending
+            .into_iter()
+            .chain(pending.decisions.values().cloned())
+            .for_each(|row| mirror.enter(row));
+        let open: Vec<DecisionRow> = mirror.open_decisions().cloned().collect();
         if opened.moved.is_some() {
             pending.keep(
-                open.values().cloned(),
+                open.iter().cloned(),
                 known.lessons.iter().cloned(),
                 known.overrides.iter().cloned(),
             );
         }
-        mirror.open.clone_from(&open);
         let loaded = Loaded {
             originals: mirror.originals.values().cloned().collect(),
-            pending: open.into_values().collect(),
+            pending: open,
             lessons: known.lessons,
             overrides: known.overrides,
             last_decision: mirror.last_decision,
@@ -146,21 +146,37 @@ impl Store {
         Ok((Self { shared, options, finished: Mutex::new(finished) }, loaded))
     }
 
-    /// Inserts or updates a decision. Never waits.
+    /// Inserts or updates a decision. Never waits for the disk.
     pub fn record(&self, row: DecisionRow) {
-        let mut mirror = locked(&self.shared.mirror);
-        mirror.last_decision = mirror.last_decision.max(row.id);
-        match row.is_pending() {
-            true => drop(mirror.open.insert(row.id, row.clone())),
-            false => drop(mirror.open.remove(&row.id)),
+        self.enter(row);
+    }
+
+    /// Likewise a decision that is going to be acted upon; returns when it is safe: at once where there is a mirror, else
+    /// when the disk has it, and after at most [`Options::patience`].
+    ///
+    /// # Errors
+    /// Whatever kept the disk from taking it, or `Timeout`. Its knobs must then not be turned.
+    pub fn record_open(&self, row: DecisionRow) -> Result<(), StoreError> {
+        if self.enter(row) {
+            return Ok(());
         }
-        let failing = !self.health().works();
-        self.shared.queue(|pending| {
-            pending.decisions.insert(row.id, row);
-            if failing {
-                mirror.set_waiting(pending.decisions.values().rev().cloned());
-            }
-        });
+        let (tell, told) = sync_channel(1);
+        // The receiver may have given up by then.
+        let done = Box::new(move |result| drop(tell.send(result)));
+        self.shared.barrier(Barrier { what: What::Recovery, undo: Undo::new(), done });
+        let bound = self.options.patience;
+        let late = StoreError::Timeout { what: "saving a decision", ms: bound.as_millis() };
+        told.recv_timeout(bound).unwrap_or(Err(late))
+    }
+
+    /// Whether the decision survives the death of this process from now on. First the mirror, then the queue: the file
+    /// is never older than the journal.
+    fn enter(&self, row: DecisionRow) -> bool {
+        let mut mirror = locked(&self.shared.mirror);
+        mirror.enter(row.clone());
+        let safe = mirror.write();
+        self.shared.queue(|pending| pending.decisions.insert(row.id, row));
+        safe
     }
 
     /// Inserts or updates a lesson. Never waits.
@@ -210,7 +226,7 @@ impl Store {
         if safe {
             done(Ok(()));
         } else {
-            self.shared.barrier(Barrier { what: What::Originals, undo: undo.clone(), done });
+            self.shared.barrier(Barrier { what: What::Recovery, undo: undo.clone(), done });
         }
         undo
     }

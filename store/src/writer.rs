@@ -38,7 +38,8 @@ pub(crate) type Question = Box<dyn FnOnce(Result<&Reader, StoreError>) -> Option
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    Originals,
+    /// Originals and open decisions.
+    Recovery,
     Everything,
 }
 
@@ -220,9 +221,9 @@ impl Writer {
             let now = Instant::now();
             let retry = self.retry_at.is_none_or(|at| now >= at);
             let (first, last): (Vec<_>, Vec<_>) =
-                barriers.into_iter().partition(|b| b.what == What::Originals);
+                barriers.into_iter().partition(|b| b.what == What::Recovery);
             if !first.is_empty() {
-                let result = self.flush(What::Originals);
+                let result = self.flush(What::Recovery);
                 first.into_iter().for_each(|barrier| self.release(barrier, &result));
             }
             if stop || !last.is_empty() || retry {
@@ -312,7 +313,7 @@ impl Writer {
             let Some(conn) = &mut self.conn else {
                 return Err(locked(&self.shared.health).problem.clone().unwrap_or_default());
             };
-            let take = if what == What::Originals { Pending::take_originals } else { Pending::take_batch };
+            let take = if what == What::Recovery { Pending::take_recovery } else { Pending::take_batch };
             let mut batch = take(&mut locked(&self.shared.queue).pending);
             if batch.is_empty() {
                 self.succeed();
@@ -335,6 +336,7 @@ impl Writer {
             }
             let Err(error) = written else {
                 self.unpruned += batch.count().total();
+                locked(&self.shared.mirror).committed(batch.decisions.values());
                 continue;
             };
             let fault = Fault::of(&error);
@@ -370,7 +372,7 @@ impl Writer {
                     // What the file says of a trial is older than what is remembered.
                     let mirror = locked(&self.shared.mirror);
                     let mut queue = locked(&self.shared.queue);
-                    queue.pending.keep(mirror.open.values().cloned(), known.lessons, known.overrides);
+                    queue.pending.keep(mirror.open_decisions().cloned(), known.lessons, known.overrides);
                 }
                 self.adopt(conn, problem, moved.as_deref());
             }
@@ -385,12 +387,7 @@ impl Writer {
 
     fn fail(&mut self, why: String) {
         self.retry_at = Some(Instant::now() + self.retry);
-        let mut mirror = locked(&self.shared.mirror);
-        let queue = locked(&self.shared.queue);
-        mirror.set_waiting(queue.pending.decisions.values().rev().cloned());
-        drop(queue);
-        let file = mirror.file().map(|file| file.display().to_string());
-        drop(mirror);
+        let file = locked(&self.shared.mirror).file().map(|file| file.display().to_string());
         let mut health = locked(&self.shared.health);
         if health.problem.as_ref() != Some(&why) {
             tracing::error!(journal = %self.path.display(), why, "the journal is not written, control goes on");
@@ -412,9 +409,6 @@ impl Writer {
         drop(health);
         tracing::info!(journal = %self.path.display(), "written again; was {text}");
         let note = NoteRow { time_ms: now, guest: None, text: format!("the journal was {text}") };
-        let mut mirror = locked(&self.shared.mirror);
-        mirror.set_waiting(std::iter::empty());
-        drop(mirror);
         locked(&self.shared.queue).pending.notes.push_back(note);
     }
 

@@ -7,10 +7,10 @@ mod common;
 
 use common::{decision, original, sample};
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use trimtab_store::{Health, Options, Reader, Store, StoreError};
 
@@ -230,10 +230,11 @@ fn a_new_journal_on_a_full_disk() {
         wait_for(&store, "full", |health| !health.works());
         store.save_originals_now(vec![original(1, "cpu.shares")]).unwrap_err();
         assert_eq!(store.originals(), []);
+        store.record_open(decision(2, "pending")).unwrap_err();
         mount.free();
         wait_for(&store, "healed", Health::works);
         store.flush().unwrap();
-        assert_eq!(store.read_now(Reader::last_decision).unwrap(), 1);
+        assert_eq!(store.read_now(Reader::last_decision).unwrap(), 2);
         drop(store);
         sound(&mount);
     });
@@ -257,6 +258,73 @@ fn a_full_runtime_directory_falls_back_to_the_disk() {
     });
 }
 
+const KILLED_STATE: &str = "TRIMTAB_TEST_KILLED_STATE";
+const KILLED_RUN: &str = "TRIMTAB_TEST_KILLED_RUN";
+const KILLED_VERDICT: &str = "TRIMTAB_TEST_KILLED_VERDICT";
+
+/// Not a test by itself: the process that is killed while the disk does not answer. Says when it has the journal open,
+/// waits for a word, and says when the decision may be acted upon, or has its verdict.
+#[test]
+fn killed_writer() {
+    let Some(state) = std::env::var_os(KILLED_STATE) else { return };
+    let runtime_dir = std::env::var_os(KILLED_RUN).map(PathBuf::from);
+    let (store, _) = Store::open(Options { runtime_dir, ..Options::new(state) }).unwrap();
+    store.flush().unwrap();
+    let say = |word: &str| writeln!(std::io::stderr(), "{word}").unwrap();
+    say("open");
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+    store.record_open(decision(1, "pending")).unwrap();
+    store.save_originals_now(vec![original(1, "cpu.shares")]).unwrap();
+    let verdict = std::env::var(KILLED_VERDICT).unwrap();
+    store.record(decision(1, &verdict));
+    say("safe");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Runs it on a disk that freezes once the journal is open, and kills it there when it has said that all is safe.
+fn killed_while_frozen(mount: &Mount, run: &Path, verdict: &str) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "killed_writer", "--nocapture"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    command.env(KILLED_STATE, mount.state()).env(KILLED_RUN, run).env(KILLED_VERDICT, verdict);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    mount.freeze(true);
+    child.stdin.take().unwrap().write_all(&[1]).unwrap();
+    let said = lines.next().map(Result::unwrap);
+    child.kill().unwrap();
+    // Its thread cannot die while it is in the frozen file system.
+    mount.freeze(false);
+    child.wait().unwrap();
+    assert_eq!(said.as_deref(), Some("safe"), "{verdict}: it waited for the disk");
+}
+
+/// A decision whose knobs may be turned by now is found open by the next start, one with its verdict is not, and neither
+/// depends on a disk that does not answer.
+#[test]
+fn a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision() {
+    isolated("a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision", || {
+        for verdict in ["pending", "kept"] {
+            let mount = Mount::ext4(24);
+            let run = tempfile::tempdir().unwrap();
+            killed_while_frozen(&mount, run.path(), verdict);
+            let journal = rusqlite::Connection::open(mount.state().join("journal.db")).unwrap();
+            let n = journal.query_row("SELECT count(*) FROM decisions", [], |row| row.get::<_, i64>(0));
+            assert_eq!(n.unwrap(), 0, "{verdict}: the disk took it, nothing is shown by this");
+            drop(journal);
+
+            let (store, loaded) = Store::open(options(&mount, Some(run.path()))).unwrap();
+            let known = decision(1, verdict);
+            let open = if verdict == "pending" { vec![known.clone()] } else { Vec::new() };
+            assert_eq!((loaded.pending, loaded.last_decision), (open, 1), "{verdict}");
+            assert_eq!(loaded.originals, [original(1, "cpu.shares")]);
+            assert_eq!(store.read_now(|reader| reader.decision(1)).unwrap(), Some(known));
+        }
+    });
+}
+
 /// A disk that does not answer at all: nothing but a question about the past waits for it.
 #[test]
 fn a_frozen_ext4_holds_up_nobody() {
@@ -269,6 +337,7 @@ fn a_frozen_ext4_holds_up_nobody() {
         store.flush().unwrap();
         mount.freeze(true);
         for id in 2..=50 {
+            store.record_open(decision(id, "pending")).unwrap();
             store.record(decision(id, "kept"));
             store.samples((0..100).map(|guest| sample(id as i64 * 1000, guest)));
             store.save_originals_now(vec![original(id as u32, "cpu.shares")]).unwrap();

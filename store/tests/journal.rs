@@ -110,6 +110,28 @@ fn originals_without_a_mirror_wait_for_the_commit() {
     let other = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
     let n: i64 = other.query_row("SELECT count(*) FROM originals", [], |row| row.get(0)).unwrap();
     assert_eq!(n, 1);
+    store.record_open(decision(1, "pending")).unwrap();
+    let n: i64 = other.query_row("SELECT count(*) FROM decisions", [], |row| row.get(0)).unwrap();
+    assert_eq!(n, 1, "open decisions likewise");
+}
+
+/// The journal's thread is held up, as a disk would: without a mirror an open decision is not safe, and that is said in time.
+#[test]
+fn an_open_decision_without_a_mirror_waits_no_longer_than_is_bearable() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = Options { patience: Duration::from_millis(50), ..Options::new(dir.path()) };
+    let (store, _) = Store::open(bare).unwrap();
+    let (let_go, held) = sync_channel::<()>(1);
+    store.read(
+        move |_| {
+            let _ = held.recv();
+            Ok(())
+        },
+        drop,
+    );
+    let error = store.record_open(decision(1, "pending")).unwrap_err();
+    assert!(matches!(error, StoreError::Timeout { .. }), "{error}");
+    drop(let_go);
 }
 
 #[test]

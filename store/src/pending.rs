@@ -19,7 +19,7 @@ const BATCH_OTHERS: usize = 512;
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending {
-    /// Single numbers: `run`, `last_decision`.
+    /// Single numbers: `run`, `last_decision`, `aged_to`.
     pub(crate) meta: BTreeMap<&'static str, i64>,
     pub(crate) decisions: BTreeMap<u64, DecisionRow>,
     /// `None` = to be deleted.

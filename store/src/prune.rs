@@ -1,7 +1,11 @@
 //! Keeps the file within its size: old samples go first, then old notes and old closed decisions.
+//!
+//! No clock is believed when it says that all of it is old: see [`aged_to`].
 
 use crate::file;
+use crate::read;
 use rusqlite::{Connection, params};
+use std::time::Duration;
 
 /// Rows deleted in one step, so that no transaction is long or large.
 const SAMPLES_STEP: i64 = 4096;
@@ -13,6 +17,11 @@ const KEPT: i64 = 100;
 /// Pages given back to the file system in one step.
 const VACUUM_STEP: i64 = 1024;
 const DAY_MS: i64 = 86_400_000;
+/// Key in `meta` of what [`aged_to`] was last.
+pub(crate) const AGED_TO: &str = "aged_to";
+/// Rows grow old at most so many times as fast as time passes. A clock that is wrong for an hour costs the oldest ten hours; what
+/// grew old while a host was off for a month is gone after little more than three days.
+const CATCH_UP: i64 = 10;
 
 /// How long rows are kept, in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +30,22 @@ pub(crate) struct Retention {
     pub(crate) decisions_days: u32,
 }
 
+/// The time that the age of rows is measured against: that of the clock, but no further from what it was last than the
+/// daemon has run since, [`CATCH_UP`] times. A clock that jumps ahead, or is wrong at a start, thus takes no history with it.
+pub(crate) fn aged_to(conn: &Connection, ran: Duration, now_ms: i64) -> rusqlite::Result<i64> {
+    let last = match read::meta(conn, AGED_TO)? {
+        Some(last) => last,
+        // Of an earlier release: its newest row stands for the last time that somebody looked.
+        None => newest(conn)?.unwrap_or(now_ms),
+    };
+    let passed = i64::try_from(ran.as_millis()).unwrap_or(i64::MAX).saturating_mul(CATCH_UP);
+    Ok(now_ms.min(last.saturating_add(passed)))
+}
+
 /// Prunes by age, then by size, then gives free pages back. Each step is a transaction of its own; cheap when there is
 /// nothing to do.
-pub(crate) fn run(conn: &Connection, max_bytes: u64, keep: Retention, now_ms: i64) -> rusqlite::Result<()> {
-    by_age(conn, keep, now_ms)?;
+pub(crate) fn run(conn: &Connection, max_bytes: u64, keep: Retention, aged_to: i64) -> rusqlite::Result<()> {
+    by_age(conn, keep, aged_to)?;
     let max_pages = file::max_pages(max_bytes);
     if used_pages(conn)? > max_pages / 10 * 9 {
         while used_pages(conn)? > max_pages / 100 * 85 && shrink(conn)? {}
@@ -55,8 +76,14 @@ fn shrink(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(decisions(conn, i64::MAX)? + notes(conn, i64::MAX)? > 0)
 }
 
-fn by_age(conn: &Connection, keep: Retention, now_ms: i64) -> rusqlite::Result<()> {
-    let before = |days: u32| now_ms.saturating_sub(i64::from(days) * DAY_MS);
+fn newest(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT max(t) FROM (SELECT max(time_ms) AS t FROM samples UNION ALL SELECT max(time_ms) FROM decisions \
+               UNION ALL SELECT max(time_ms) FROM notes)";
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
+fn by_age(conn: &Connection, keep: Retention, aged_to: i64) -> rusqlite::Result<()> {
+    let before = |days: u32| aged_to.saturating_sub(i64::from(days) * DAY_MS);
     samples(conn, before(keep.samples_days))?;
     decisions(conn, before(keep.decisions_days))?;
     notes(conn, before(keep.decisions_days))?;
@@ -92,4 +119,35 @@ fn used_pages(conn: &Connection) -> rusqlite::Result<i64> {
 
 fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    const JUMP: i64 = 800 * DAY_MS;
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn journal() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn, 0).unwrap();
+        conn
+    }
+
+    #[test]
+    fn rows_grow_old_no_faster_than_ten_times_the_time_that_passed() {
+        let conn = journal();
+        let minute = Duration::from_secs(60);
+        assert_eq!(aged_to(&conn, minute, NOW).unwrap(), NOW, "a new journal");
+        conn.execute("INSERT INTO notes(time_ms, text) VALUES(?1, '')", [NOW]).unwrap();
+        assert_eq!(aged_to(&conn, Duration::ZERO, NOW + JUMP).unwrap(), NOW, "of an earlier release");
+        conn.execute("INSERT INTO meta(key, value) VALUES(?1, ?2)", params![AGED_TO, NOW]).unwrap();
+        conn.execute("INSERT INTO notes(time_ms, text) VALUES(?1, '')", [NOW + JUMP]).unwrap();
+        assert_eq!(aged_to(&conn, Duration::ZERO, NOW + JUMP).unwrap(), NOW, "a start");
+        assert_eq!(aged_to(&conn, minute, NOW + JUMP).unwrap(), NOW + 600_000, "ahead");
+        assert_eq!(aged_to(&conn, minute, NOW + 60_000).unwrap(), NOW + 60_000, "right");
+        assert_eq!(aged_to(&conn, minute, NOW - JUMP).unwrap(), NOW - JUMP, "back");
+        assert_eq!(aged_to(&conn, Duration::MAX, NOW).unwrap(), NOW);
+    }
 }

@@ -216,7 +216,7 @@ pub(crate) fn last_run(conn: &Connection) -> rusqlite::Result<i64> {
     Ok(meta(conn, "run")?.unwrap_or(0))
 }
 
-fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+pub(crate) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
     conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 

@@ -155,6 +155,8 @@ pub(crate) struct Writer {
     gather_until: Instant,
     retry_at: Option<Instant>,
     prune_at: Instant,
+    /// Until when the rows have grown older.
+    aged_at: Instant,
     check_at: Instant,
     unpruned: u64,
 }
@@ -178,6 +180,7 @@ impl Writer {
             gather_until: now + options.gather,
             retry_at: None,
             prune_at: now,
+            aged_at: now,
             check_at: now + options.check,
             unpruned: 0,
         }
@@ -434,7 +437,13 @@ impl Writer {
             self.check_all();
         }
         let Some(conn) = &self.conn else { return };
-        match prune::run(conn, self.max_bytes, self.retention, now_ms()) {
+        let now = Instant::now();
+        let pruned = prune::aged_to(conn, now - self.aged_at, now_ms()).and_then(|aged_to| {
+            self.aged_at = now;
+            locked(&self.shared.queue).pending.meta.insert(prune::AGED_TO, aged_to);
+            prune::run(conn, self.max_bytes, self.retention, aged_to)
+        });
+        match pruned {
             Err(error) if Fault::of(&error) == Fault::Damaged => self.replace_damaged(error.to_string()),
             Err(error) => tracing::warn!(%error, "old rows not pruned"),
             Ok(()) => {}

@@ -171,6 +171,12 @@ fn two_journals_share_a_runtime_directory() {
     assert_eq!(files, 2);
 }
 
+/// As if the daemon had run until then.
+fn aged_to(dir: &tempfile::TempDir, time_ms: i64) {
+    let file = rusqlite::Connection::open(dir.path().join("state/journal.db")).unwrap();
+    file.execute("INSERT OR REPLACE INTO meta(key, value) VALUES('aged_to', ?1)", [time_ms]).unwrap();
+}
+
 #[test]
 fn rows_grow_old_but_the_newest_decisions_stay() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,6 +187,7 @@ fn rows_grow_old_but_the_newest_decisions_stay() {
     }
     store.flush().unwrap();
     drop(store); // the next start looks after the file at once
+    aged_to(&dir, i64::MAX);
     let (store, _) = Store::open(Options { samples_days: 1, decisions_days: 1, ..options(&dir) }).unwrap();
     let left = || {
         store.flush().unwrap();
@@ -199,6 +206,31 @@ fn rows_grow_old_but_the_newest_decisions_stay() {
         }
     }
     panic!("{} samples, {} decisions", left().0, left().1.len());
+}
+
+#[test]
+fn a_start_with_a_clock_that_is_years_ahead_takes_no_history_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let then = decision(0, "").time_ms; // years before the clock of this machine
+    {
+        let (store, _) = Store::open(options(&dir)).unwrap();
+        store.samples((0..100).map(|n| sample(then + n, 1)));
+        (1..=300).for_each(|id| store.record(decision(id, "kept")));
+        store.note(NoteRow { time_ms: then, ..Default::default() });
+    }
+    let file = rusqlite::Connection::open(dir.path().join("state/journal.db")).unwrap();
+    aged_to(&dir, then + 300_000);
+    let count = |table: &str| -> i64 {
+        file.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    for _ in 0..3 {
+        let (store, _) =
+            Store::open(Options { samples_days: 1, decisions_days: 1, ..options(&dir) }).unwrap();
+        // Enough to be looked after before the minute is over, with the wrong time in them.
+        store.samples((0..5000).map(|n| sample(then + 86_400_000_000 + n, 1)));
+        store.flush().unwrap();
+    }
+    assert_eq!((count("decisions"), count("notes"), count("samples")), (300, 1, 5100));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! further failure, and long when it was the admin who undid it. What its trials measured is weighed against the model's
 //! prediction by uncertainty, and fades: no measurement speaks for ever (docs/algorithms/trial.md). Time is the monotonic
 //! clock of this run; a lesson loaded from the store rests and ages from its wall time on, as far as the wall clock can be
-//! believed. May not: decide.
+//! believed. Profiles are combinations without end: beyond a bound the lesson that is longest unused goes. May not: decide.
 
 use crate::config::ArbiterConfig;
 use crate::decision::Lesson;
@@ -19,6 +19,9 @@ const MODEL_ERROR: f64 = 0.1;
 /// After so long a measurement is no more exact than the model, however exact it was.
 const FADES_MS: f64 = 3_600_000.0;
 
+/// Lessons that are remembered; the journal keeps as many (`store/src/prune.rs`).
+const MAX_LESSONS: usize = 2048;
+
 /// Key of a lesson.
 type Key = (String, String);
 
@@ -29,6 +32,8 @@ struct Memory {
     /// When the lesson's error was right.
     since: MonoNs,
     rests_until: MonoNs,
+    /// Higher in what was learned later.
+    turn: u64,
 }
 
 impl Memory {
@@ -64,21 +69,26 @@ fn faded(error: f64, age_ms: f64) -> f64 {
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge {
     memories: BTreeMap<Key, Memory>,
+    /// The last turn given.
+    turn: u64,
 }
 
 impl Knowledge {
     /// Memory of former runs. Back-offs that were running go on: `now` is the present on both clocks.
-    pub fn load(lessons: Vec<Lesson>, now: (MonoNs, UnixMs), config: &ArbiterConfig) -> Self {
-        let memory = |mut lesson: Lesson| {
+    pub fn load(mut lessons: Vec<Lesson>, now: (MonoNs, UnixMs), config: &ArbiterConfig) -> Self {
+        lessons.sort_by_key(|lesson| lesson.last);
+        let lessons = lessons.split_off(lessons.len().saturating_sub(MAX_LESSONS));
+        let turn = lessons.len() as u64;
+        let memory = |(mut lesson, turn): (Lesson, u64)| {
             // A last trial in the future means that the wall clock was set back: the full rest is served.
             let passed_ms = u64::try_from(now.1.0.saturating_sub(lesson.last.0)).unwrap_or(0);
             let left_ms = backoff_ms(lesson.failures, config).saturating_sub(passed_ms);
             lesson.error = lesson.error.map(|error| faded(error, passed_ms as f64).sqrt());
             lesson.last = now.1;
             let key = (lesson.profile.clone(), lesson.recipe.clone());
-            (key, Memory { lesson, since: now.0, rests_until: after(now.0, left_ms) })
+            (key, Memory { lesson, since: now.0, rests_until: after(now.0, left_ms), turn })
         };
-        Self { memories: lessons.into_iter().map(memory).collect() }
+        Self { memories: lessons.into_iter().zip(1..).map(memory).collect(), turn }
     }
 
     /// Whether a recipe rests under a profile, and until when.
@@ -130,6 +140,10 @@ impl Knowledge {
 
     fn entry(&mut self, profile: &str, recipe: &str, now: (MonoNs, UnixMs)) -> &mut Memory {
         let key = (profile.to_owned(), recipe.to_owned());
+        if self.memories.len() >= MAX_LESSONS && !self.memories.contains_key(&key) {
+            self.forget_oldest();
+        }
+        self.turn += 1;
         let memory = self.memories.entry(key).or_insert_with_key(|(profile, recipe)| Memory {
             lesson: Lesson {
                 profile: profile.clone(),
@@ -143,9 +157,18 @@ impl Knowledge {
             },
             since: now.0,
             rests_until: now.0,
+            turn: 0,
         });
+        memory.turn = self.turn;
         memory.age(now);
         memory
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.memories.iter().min_by_key(|(_, memory)| memory.turn);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.memories.remove(&key);
+        }
     }
 
     /// Gain to rank a recipe by: the mean of prediction and measurement, each weighed by the inverse of its variance.
@@ -244,6 +267,28 @@ mod tests {
         assert_eq!(k.rests("p", "r", MonoNs(2 * S)), Some(MonoNs(481 * S)));
         assert_eq!(k.veto("p", "r", (MonoNs(S), UnixMs(0)), &config).failures, 5);
         assert_eq!(k.veto("q", "r", (MonoNs(S), UnixMs(0)), &config).tried, 0);
+    }
+
+    #[test]
+    fn what_is_longest_unused_is_forgotten_when_there_is_too_much() {
+        let config = ArbiterConfig::default();
+        let mut k = Knowledge::default();
+        let learn = |k: &mut Knowledge, n: usize| {
+            let now = (MonoNs(n as u64 * S), UnixMs(n as i64));
+            k.learn(&format!("p{n}"), "r", true, Some((0.2, 0.05)), now, &config)
+        };
+        let mut lessons: Vec<Lesson> = (0..MAX_LESSONS).map(|n| learn(&mut k, n)).collect();
+        learn(&mut k, 0); // used again
+        learn(&mut k, MAX_LESSONS);
+        let known = |k: &Knowledge| [0, 1, 2, MAX_LESSONS].map(|n| k.is_proven(&format!("p{n}"), "r"));
+        assert_eq!((k.memories.len(), known(&k)), (MAX_LESSONS, [true, false, true, true]));
+
+        // Likewise what a journal has, and over the end of a run.
+        lessons.push(Lesson { last: UnixMs(-1), profile: "old".to_owned(), ..lessons[0].clone() });
+        let mut k = Knowledge::load(lessons, (MonoNs(S), UnixMs(9_000_000)), &config);
+        assert!(k.memories.len() == MAX_LESSONS && !k.is_proven("old", "r"));
+        learn(&mut k, MAX_LESSONS);
+        assert_eq!((k.memories.len(), known(&k)), (MAX_LESSONS, [false, true, true, true]));
     }
 
     #[test]

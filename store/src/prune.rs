@@ -14,6 +14,8 @@ const OTHERS_STEP: i64 = 128;
 const BATCH_PAGES: i64 = 512;
 /// Decisions and notes that are kept whatever their age or the size.
 const KEPT: i64 = 100;
+/// Lessons that are kept, the newest; a policy remembers as many. Their keys are combinations without end.
+const MAX_LESSONS: i64 = 2048;
 /// Pages given back to the file system in one step.
 const VACUUM_STEP: i64 = 1024;
 const DAY_MS: i64 = 86_400_000;
@@ -46,6 +48,7 @@ pub(crate) fn aged_to(conn: &Connection, ran: Duration, now_ms: i64) -> rusqlite
 /// nothing to do.
 pub(crate) fn run(conn: &Connection, max_bytes: u64, keep: Retention, aged_to: i64) -> rusqlite::Result<()> {
     by_age(conn, keep, aged_to)?;
+    lessons(conn)?;
     let max_pages = file::max_pages(max_bytes);
     if used_pages(conn)? > max_pages / 10 * 9 {
         while used_pages(conn)? > max_pages / 100 * 85 && shrink(conn)? {}
@@ -113,6 +116,17 @@ fn notes(conn: &Connection, before_ms: i64) -> rusqlite::Result<usize> {
     conn.execute(sql, params![before_ms, KEPT, OTHERS_STEP])
 }
 
+/// By number alone: how old a lesson is says nothing of its worth.
+fn lessons(conn: &Connection) -> rusqlite::Result<usize> {
+    let over = conn.query_row("SELECT count(*) FROM lessons", [], |row| row.get::<_, i64>(0))? - MAX_LESSONS;
+    if over <= 0 {
+        return Ok(0);
+    }
+    let sql = "DELETE FROM lessons WHERE (profile, recipe) IN \
+               (SELECT profile, recipe FROM lessons ORDER BY last_ms LIMIT ?1)";
+    conn.execute(sql, [over.min(OTHERS_STEP)])
+}
+
 fn used_pages(conn: &Connection) -> rusqlite::Result<i64> {
     Ok(number(conn, "page_count")? - number(conn, "freelist_count")?)
 }
@@ -133,6 +147,25 @@ mod tests {
         let mut conn = Connection::open_in_memory().unwrap();
         schema::migrate(&mut conn, 0).unwrap();
         conn
+    }
+
+    #[test]
+    fn the_oldest_lessons_go_when_there_are_too_many() {
+        let conn = journal();
+        let insert = "INSERT INTO lessons SELECT 'p' || value, 'r', 1, 1, 0.1, 0, value, NULL FROM generate";
+        let generate =
+            "WITH RECURSIVE generate(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM generate LIMIT ?1)";
+        conn.execute(&format!("{generate} {insert}"), [MAX_LESSONS + OTHERS_STEP + 5]).unwrap();
+        let left = |conn: &Connection| -> (i64, i64) {
+            let sql = "SELECT count(*), min(last_ms) FROM lessons";
+            conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        let keep = Retention { samples_days: 1, decisions_days: 1 };
+        run(&conn, 64 << 20, keep, NOW).unwrap();
+        assert_eq!(left(&conn), (MAX_LESSONS + 5, OTHERS_STEP + 1), "in steps");
+        run(&conn, 64 << 20, keep, NOW).unwrap();
+        run(&conn, 64 << 20, keep, NOW).unwrap();
+        assert_eq!(left(&conn), (MAX_LESSONS, OTHERS_STEP + 6));
     }
 
     #[test]

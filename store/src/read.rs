@@ -1,7 +1,7 @@
 //! Queries. What is still waiting in memory counts as written: a decision can be explained before the disk has it.
 
 use crate::error::StoreError;
-use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, SampleRow, checksum};
+use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, checksum};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,36 +100,6 @@ impl Reader {
         rows(&self.conn, sql, [limit], row).map_err(self.fail("read notes"))
     }
 
-    /// Samples of one guest at or after `since_ms`, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// `Sqlite` or `Damaged`.
-    pub fn samples(&self, guest: &str, since_ms: i64, limit: u32) -> Result<Vec<SampleRow>, StoreError> {
-        let sql = "SELECT time_ms, guest, guest_name, cpu_cores, run_delay, read_bps, write_bps, speed \
-                   FROM sample_values WHERE guest = ?1 AND time_ms >= ?2 ORDER BY time_ms LIMIT ?3";
-        let row = |row: &Row<'_>| {
-            Ok(SampleRow {
-                time_ms: row.get(0)?,
-                guest: row.get(1)?,
-                guest_name: row.get(2)?,
-                cpu_cores: row.get(3)?,
-                run_delay: row.get(4)?,
-                read_bps: row.get(5)?,
-                write_bps: row.get(6)?,
-                speed: row.get(7)?,
-            })
-        };
-        rows(&self.conn, sql, params![guest, since_ms, limit], row).map_err(self.fail("read samples"))
-    }
-
-    /// All lessons.
-    ///
-    /// # Errors
-    /// `Sqlite` or `Damaged`.
-    pub fn lessons(&self) -> Result<Vec<LessonRow>, StoreError> {
-        lessons(&self.conn).map_err(self.fail("read lessons"))
-    }
-
     /// All originals as the file has them (the running daemon's truth is [`crate::Store::originals`]).
     ///
     /// # Errors
@@ -143,15 +113,6 @@ impl Reader {
             None => Ok(good),
             Some(what) => Err(StoreError::Damaged { file: self.file.clone(), what }),
         }
-    }
-
-    /// Highest decision number ever given, 0 if none was.
-    ///
-    /// # Errors
-    /// `Sqlite` or `Damaged`.
-    pub fn last_decision(&self) -> Result<u64, StoreError> {
-        let written = last_decision(&self.conn).map_err(self.fail("read the last decision's number"))?;
-        Ok(written.max(self.waiting.keys().next_back().copied().unwrap_or(0)))
     }
 }
 

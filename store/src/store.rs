@@ -160,13 +160,7 @@ impl Store {
         if self.enter(row) {
             return Ok(());
         }
-        let (tell, told) = sync_channel(1);
-        // The receiver may have given up by then.
-        let done = Box::new(move |result| drop(tell.send(result)));
-        self.shared.barrier(Barrier { what: What::Recovery, undo: Undo::new(), done });
-        let bound = self.options.patience;
-        let late = StoreError::Timeout { what: "saving a decision", ms: bound.as_millis() };
-        told.recv_timeout(bound).unwrap_or(Err(late))
+        self.written(What::Recovery, "saving a decision", Undo::new())
     }
 
     /// Whether the decision survives the death of this process from now on. First the mirror, then the queue: the file
@@ -204,17 +198,13 @@ impl Store {
         self.shared.queue(|pending| pending.samples.extend(rows));
     }
 
-    /// Saves originals (or newer `ours` of saved ones) and calls `done` when they are safe: at once where there is a mirror,
-    /// from the journal's thread otherwise. After an error they count as never saved, and the knobs must not be turned.
-    pub fn save_originals(
-        &self,
-        rows: Vec<OriginalRow>,
-        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) {
-        self.save(rows, Box::new(done));
-    }
-
-    fn save(&self, rows: Vec<OriginalRow>, done: Box<dyn FnOnce(Result<(), StoreError>) + Send>) -> Undo {
+    /// Saves originals (or newer `ours` of saved ones) and returns when they are safe: at once where there is a mirror, else when
+    /// the disk has them, and after at most [`Options::patience`].
+    ///
+    /// # Errors
+    /// Whatever kept the disk from taking them, or `Timeout`; they then count as never saved, and their knobs must not be
+    /// turned.
+    pub fn save_originals_now(&self, rows: Vec<OriginalRow>) -> Result<(), StoreError> {
         let mut mirror = locked(&self.shared.mirror);
         let undo: Undo =
             rows.iter().map(|row| (row.clone(), mirror.originals.get(&row.key()).cloned())).collect();
@@ -223,26 +213,19 @@ impl Store {
         self.shared
             .queue(|pending| pending.originals.extend(rows.into_iter().map(|row| (row.key(), Some(row)))));
         drop(mirror);
-        if safe {
-            done(Ok(()));
-        } else {
-            self.shared.barrier(Barrier { what: What::Recovery, undo: undo.clone(), done });
-        }
-        undo
+        if safe { Ok(()) } else { self.written(What::Recovery, "saving originals", undo) }
     }
 
-    /// Like [`Store::save_originals`], waiting at most [`Options::patience`].
-    ///
-    /// # Errors
-    /// Whatever kept the disk from taking them, or `Timeout`; they then count as never saved.
-    pub fn save_originals_now(&self, rows: Vec<OriginalRow>) -> Result<(), StoreError> {
+    /// Waits, at most [`Options::patience`], until what is queued is committed; takes back what is not by then.
+    fn written(&self, what: What, doing: &'static str, undo: Undo) -> Result<(), StoreError> {
         let (tell, told) = sync_channel(1);
         // The receiver may have given up by then.
-        let undo = self.save(rows, Box::new(move |result| drop(tell.send(result))));
+        let done = Box::new(move |result| drop(tell.send(result)));
+        self.shared.barrier(Barrier { what, undo: undo.clone(), done });
         let bound = self.options.patience;
         told.recv_timeout(bound).unwrap_or_else(|_| {
             self.shared.undo(undo);
-            Err(StoreError::Timeout { what: "saving originals", ms: bound.as_millis() })
+            Err(StoreError::Timeout { what: doing, ms: bound.as_millis() })
         })
     }
 
@@ -309,12 +292,7 @@ impl Store {
     /// # Errors
     /// What kept the disk from taking it, or `Timeout`.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let (tell, told) = sync_channel(1);
-        let done = Box::new(move |result| drop(tell.send(result)));
-        self.shared.barrier(Barrier { what: What::Everything, undo: Undo::new(), done });
-        let bound = self.options.patience;
-        let late = StoreError::Timeout { what: "writing the journal", ms: bound.as_millis() };
-        told.recv_timeout(bound).unwrap_or(Err(late))
+        self.written(What::Everything, "writing the journal", Undo::new())
     }
 }
 

@@ -121,6 +121,9 @@ impl Shared {
     }
 
     pub(crate) fn undo(&self, undo: Undo) {
+        if undo.is_empty() {
+            return;
+        }
         let mut mirror = locked(&self.mirror);
         take_back(undo, &mut mirror.originals, &mut locked(&self.queue).pending);
         mirror.write();

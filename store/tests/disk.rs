@@ -234,7 +234,7 @@ fn a_new_journal_on_a_full_disk() {
         mount.free();
         wait_for(&store, "healed", Health::works);
         store.flush().unwrap();
-        assert_eq!(store.read_now(Reader::last_decision).unwrap(), 2);
+        assert_eq!(store.read_now(|reader| reader.decisions(&Default::default())).unwrap()[0].id, 2);
         drop(store);
         sound(&mount);
     });
@@ -348,7 +348,7 @@ fn a_frozen_ext4_holds_up_nobody() {
         while let Err(error) = store.flush() {
             assert!(matches!(error, StoreError::Timeout { .. }), "{error}");
         }
-        assert_eq!(store.read_now(Reader::last_decision).unwrap(), 50);
+        assert_eq!(store.read_now(|reader| reader.decisions(&Default::default())).unwrap()[0].id, 50);
         assert_eq!(store.read_now(Reader::originals).unwrap().len(), 49);
         drop(store);
         sound(&mount);

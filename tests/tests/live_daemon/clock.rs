@@ -8,6 +8,7 @@ use crate::stage::{Ask, QUICK, Stage, endless_trial, quick};
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 use trimtab_tests::trimtab::{Start, Trimtab};
 
 /// Shifts CLOCK_REALTIME by as many seconds as the file says, at every call anew.
@@ -72,6 +73,14 @@ fn numbers(trimtab: &Trimtab) -> Vec<u64> {
     ids
 }
 
+/// Samples in the journal that were taken while the clock was right.
+fn samples_of_today(stage: &Stage) -> u32 {
+    let journal = rusqlite::Connection::open(stage.state_dir().join("journal.db")).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let sql = "SELECT count(*) FROM samples WHERE abs(time_ms / 1000 - ?1) < ?2";
+    journal.query_row(sql, [now, DAY], |row| row.get(0)).unwrap()
+}
+
 #[test]
 fn live_the_wall_clock_jumps() {
     let stage = stage!();
@@ -92,6 +101,8 @@ fn live_the_wall_clock_jumps() {
     trimtab.quiet();
     trimtab.stop().unwrap();
     assert_eq!(stage.knobs(), untouched);
+    let samples = samples_of_today(&stage);
+    assert!(samples > 0);
 
     // Decisions carry the time of the clock at hand; what was learned and kept in another time is no hindrance.
     let mut newest = open.id;
@@ -112,4 +123,5 @@ fn live_the_wall_clock_jumps() {
     assert!(numbers(&trimtab).contains(&open.id));
     pulse.beats();
     trimtab.stop().unwrap();
+    assert!(samples_of_today(&stage) >= samples, "a start in another time takes no history with it");
 }

@@ -5,6 +5,7 @@ use super::progress::Progress;
 use super::rig::{NOISY, Rig, Window};
 use super::setting::Setting;
 use super::{Result, ScenarioError};
+use crate::testbed::wait_for;
 use crate::trimtab::{Decision, Start, Trimtab};
 use std::time::{Duration, Instant};
 
@@ -138,10 +139,24 @@ pub fn refine(
 pub struct Tuned {
     /// What the guests did once it had settled.
     pub window: Window,
-    /// Its decisions, newest first.
+    /// Its decisions when the window was over, newest first.
     pub decisions: Vec<Decision>,
+    /// Numbers of the kept decisions that were in force when the window began.
+    pub in_force: Vec<u64>,
     /// From its start until the first kept decision, if any came.
     pub first_kept: Option<Duration>,
+}
+
+impl Tuned {
+    /// What was in force while it was measured, for humans.
+    pub fn in_force(&self) -> String {
+        let named = self.decisions.iter().rev().filter(|d| self.in_force.contains(&d.id)).map(|d| {
+            let until = if d.verdict == "kept" { "" } else { " (taken back within the window)" };
+            format!("#{} {}{until}", d.id, d.to)
+        });
+        let named: Vec<String> = named.collect();
+        if named.is_empty() { "nothing".to_owned() } else { named.join(", ") }
+    }
 }
 
 /// How long the daemon may take before what it has reached is measured.
@@ -151,9 +166,12 @@ pub struct Patience {
     pub tuning: Duration,
     /// A decision kept and no trial for so long: it has settled.
     pub quiet: Duration,
+    /// After `tuning`: longest wait for the verdict on a trial that is still open.
+    pub verdict: Duration,
 }
 
-/// Starts the daemon in mode enforce with an empty memory, waits until it has settled, measures, restores, stops it.
+/// Starts the daemon in mode enforce with an empty memory, waits until it has settled, measures what it kept, restores, stops
+/// it. The window never falls into a trial: what is tried and not kept is no result.
 pub fn under_trimtab(
     rig: &Rig,
     progress: &Progress,
@@ -165,31 +183,92 @@ pub fn under_trimtab(
     let start = Instant::now();
     let trimtab = Trimtab::start(rig.host(), &Start { state_dir: Some(state), ..Start::mode("enforce") })?;
     let first_kept = settle(&trimtab, start, patience)?;
+    let in_force = hold_still(&trimtab)?;
     progress.step(format!("round {round}: under Trimtab"));
     let window = rig.measure(length)?;
     let decisions = trimtab.decisions()?;
     trimtab.restore()?;
     trimtab.stop()?;
     rig.apply(&Setting::untouched())?;
-    Ok(Tuned { window, decisions, first_kept })
+    Ok(Tuned { window, decisions, in_force, first_kept })
 }
 
-/// Waits until a decision has been kept and no trial has run for a while, or patience is over.
+fn open(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| d.verdict == "pending")
+}
+
+fn kept(decisions: &[Decision]) -> impl Iterator<Item = u64> {
+    decisions.iter().filter(|d| d.verdict == "kept").map(|d| d.id)
+}
+
+/// Waits until a decision has been kept and no trial has run for a while, or patience is over and the last trial, too.
 fn settle(trimtab: &Trimtab, start: Instant, patience: Patience) -> Result<Option<Duration>> {
     let mut first_kept = None;
     let mut quiet_since = Instant::now();
-    while start.elapsed() < patience.tuning {
+    loop {
         std::thread::sleep(Duration::from_millis(500));
         let decisions = trimtab.decisions()?;
-        if decisions.iter().any(|d| d.verdict == "pending") {
+        let waited = start.elapsed();
+        if open(&decisions) {
             quiet_since = Instant::now();
         }
-        if first_kept.is_none() && decisions.iter().any(|d| d.verdict == "kept") {
-            first_kept = Some(start.elapsed());
+        if first_kept.is_none() && kept(&decisions).next().is_some() {
+            first_kept = Some(waited);
         }
-        if first_kept.is_some() && quiet_since.elapsed() >= patience.quiet {
-            break;
+        let settled = first_kept.is_some() && quiet_since.elapsed() >= patience.quiet;
+        let tired = waited >= patience.tuning && !open(&decisions);
+        if settled || tired || waited >= patience.tuning + patience.verdict {
+            return Ok(first_kept);
         }
     }
-    Ok(first_kept)
+}
+
+/// Lets the daemon open no further trial; the numbers of the decisions in force. A pause takes back a trial that is open all the
+/// same, keeps what is kept, and a kept decision that turns out to harm somebody is still taken back.
+fn hold_still(trimtab: &Trimtab) -> Result<Vec<u64>> {
+    trimtab.ctl(&["pause"])?;
+    let decisions = wait_for("the end of the open trial", Duration::from_secs(20), || {
+        let decisions = trimtab.decisions().map_err(|e| e.to_string())?;
+        if open(&decisions) { Err("a decision is pending".to_owned()) } else { Ok(decisions) }
+    })?;
+    std::thread::sleep(SETTLE);
+    Ok(kept(&decisions).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(id: u64, verdict: &str) -> Decision {
+        Decision {
+            id,
+            time: String::new(),
+            guest: "writer".into(),
+            knob: "priority".into(),
+            from: String::new(),
+            to: format!("cpu.shares={id}"),
+            why: String::new(),
+            expected: 0.1,
+            before: None,
+            after: None,
+            verdict: verdict.into(),
+            outcome: String::new(),
+        }
+    }
+
+    #[test]
+    fn in_force_is_what_was_kept_when_the_window_began() {
+        let guests = [crate::GuestRates { cpu_cores: 0.0, write_mb_per_s: 0.0 }; 3];
+        let tuned = |in_force| Tuned {
+            window: Window { guests, capacity: 2.0 },
+            decisions: vec![decision(3, "kept"), decision(2, "reverted"), decision(1, "kept")],
+            in_force,
+            first_kept: None,
+        };
+        assert_eq!(tuned(vec![]).in_force(), "nothing");
+        assert_eq!(
+            tuned(vec![2, 1]).in_force(),
+            "#1 cpu.shares=1, #2 cpu.shares=2 (taken back within the window)"
+        );
+    }
 }

@@ -21,7 +21,11 @@ const SHORT: Duration = Duration::from_secs(4);
 /// A window of a guest alone.
 const ALONE: Duration = Duration::from_secs(6);
 /// All three rounds shall fit into eight minutes.
-const PATIENCE: Patience = Patience { tuning: Duration::from_secs(56), quiet: Duration::from_secs(6) };
+const PATIENCE: Patience = Patience {
+    tuning: Duration::from_secs(48),
+    quiet: Duration::from_secs(6),
+    verdict: Duration::from_secs(12),
+};
 /// About how long it all takes, for the progress bar.
 const PLANNED: Duration = Duration::from_secs(400);
 

@@ -12,7 +12,12 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 3;
 /// Small gains take several trials of up to a minute each; a host runs for weeks.
-const PATIENCE: Patience = Patience { tuning: Duration::from_secs(150), quiet: Duration::from_secs(45) };
+const PATIENCE: Patience = Patience {
+    tuning: Duration::from_secs(150),
+    quiet: Duration::from_secs(45),
+    // No trial takes longer.
+    verdict: Duration::from_secs(40),
+};
 const WINDOW: Duration = Duration::from_secs(12);
 const ALONE: Duration = Duration::from_secs(6);
 const SCREENING: Duration = Duration::from_secs(4);
@@ -38,12 +43,31 @@ fn rounds(bench: &Bench) -> Result<Vec<(Window, Tuned)>> {
                 tuned.window.rates()[2],
                 tuned.first_kept.map_or_else(|| "-".to_owned(), |t| format!("{:.0} s", t.as_secs_f64())),
             ));
+            bench.progress.say(&format!("    in force: {}", tuned.in_force()));
             for d in tuned.decisions.iter().rev() {
                 bench.progress.say(&format!("    #{} {} {} | {} | {}", d.id, d.verdict, d.to, d.why, d.outcome));
             }
             Ok((untouched, tuned))
         })
         .collect()
+}
+
+/// How much was in force in each round while it was measured, and in how many nothing was: these show the luck of two
+/// untouched windows and no work of Trimtab.
+fn in_force(case: &str, rounds: &[(Window, Tuned)]) -> Vec<Row> {
+    let counts = rounds.iter().map(|(_, tuned)| tuned.in_force.len());
+    let nothing = counts.clone().filter(|&n| n == 0).count();
+    let mut rows = vec![Row::new(
+        &format!("{case}: rounds of {ROUNDS} with nothing kept"),
+        Some(nothing as f64),
+        Bound::Reported,
+        "rounds",
+    )];
+    rows.extend(counts.enumerate().map(|(i, n)| {
+        let name = format!("{case}, round {}: kept decisions in force", i + 1);
+        Row::new(&name, Some(n as f64), Bound::Reported, "1")
+    }));
+    rows
 }
 
 /// Writer of weight 2048.
@@ -57,7 +81,7 @@ pub(super) fn weighted(bench: &Bench) -> Result<Vec<Row>> {
         .map(|(u, t)| solo.objective(WEIGHTED, &t.window) / solo.objective(WEIGHTED, u))
         .collect();
     let floors: Vec<f64> = rounds.iter().map(|(_, t)| solo.floor(WEIGHTED, &t.window)).collect();
-    Ok(vec![
+    let mut rows = vec![
         Row::new("noisy neighbour: writer, tuned / untouched", median(&gains), Bound::AtLeast(1.6), "1"),
         Row::new("noisy neighbour: objective, tuned / untouched", median(&objectives), Bound::Reported, "1"),
         Row::new(
@@ -66,7 +90,9 @@ pub(super) fn weighted(bench: &Bench) -> Result<Vec<Row>> {
             Bound::Reported,
             "1",
         ),
-    ])
+    ];
+    rows.extend(in_force("noisy neighbour", &rounds));
+    Ok(rows)
 }
 
 /// The same guests with equal weights.
@@ -110,7 +136,7 @@ pub(super) fn equal(bench: &Bench) -> Result<Vec<Row>> {
         bench.progress.say(&format!("  best static configuration: {name}, objective {value:.3}"));
     }
     let against = best.and_then(|(_, best)| Some(median(&tuned)? / best));
-    Ok(vec![
+    let mut rows = vec![
         Row::new("equal weights: objective, tuned / untouched", median(&gains), Bound::AtLeast(1.05), "1"),
         Row::new("equal weights: objective, tuned / best static", against, Bound::AtLeast(0.90), "1"),
         Row::new(
@@ -125,7 +151,9 @@ pub(super) fn equal(bench: &Bench) -> Result<Vec<Row>> {
             Bound::Reported,
             "1",
         ),
-    ])
+    ];
+    rows.extend(in_force("equal weights", &rounds));
+    Ok(rows)
 }
 
 /// From a change of load to the first decision kept after it.

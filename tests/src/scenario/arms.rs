@@ -1,6 +1,6 @@
 //! The arms of the noisy-neighbour scenario, each measured on the same three running guests.
 
-use super::objective::{floor_margin, weighted_speedup};
+use super::objective::{floor_margin, harmless, weighted_speedup};
 use super::progress::Progress;
 use super::rig::{NOISY, Rig, Window};
 use super::setting::Setting;
@@ -58,6 +58,11 @@ impl Solo {
     pub fn floor(&self, weights: [u32; 3], window: &Window) -> f64 {
         floor_margin(&weights.map(f64::from), &window.cpu(), &self.cpu, window.capacity)
     }
+
+    /// How well the worst guest fares by the daemon's own rule, compared with an untouched window: >= 1 if nobody is harmed.
+    pub fn harmless(&self, weights: [u32; 3], untouched: &Window, window: &Window) -> f64 {
+        harmless(&weights.map(f64::from), &window.got(), &untouched.got(), &self.cpu, window.capacity)
+    }
 }
 
 /// A static configuration with what it achieved.
@@ -110,27 +115,36 @@ fn watched(rig: &Rig, trimtab: &Trimtab, length: Duration) -> Result<(Window, Op
     })
 }
 
-/// The best static configuration that keeps the floor, or nothing if none does. `first` is the screening pass: its short windows
-/// are noisy, so a configuration is dropped there only when it misses the floor clearly. The winner of the second pass is
-/// measured a third time for its value: the best of several noisy windows is mostly the luckiest one.
-pub fn refine(
-    rig: &Rig,
-    progress: &Progress,
-    solo: &Solo,
-    weights: [u32; 3],
-    first: &[Tried],
-    (best, length): (usize, Duration),
-) -> Result<Option<Tried>> {
+/// What a search for the best static configuration goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// What each guest does alone.
+    pub solo: &'a Solo,
+    /// Weights of the guests.
+    pub weights: [u32; 3],
+    /// With nothing turned.
+    pub untouched: &'a Window,
+    /// How many of the screened ones are tried again.
+    pub best: usize,
+    /// Window of the second and third pass.
+    pub length: Duration,
+}
+
+/// The best static configuration that harms nobody, by the rule by which the daemon keeps one; nothing if none does. `first` is
+/// the screening pass: its short windows are noisy, so a configuration is dropped there only when it does harm clearly. The
+/// winner of the second pass is measured a third time for its value: the best of several noisy windows is mostly the luckiest
+/// one.
+pub fn refine(rig: &Rig, progress: &Progress, search: &Search, first: &[Tried]) -> Result<Option<Tried>> {
+    let Search { solo, weights, untouched, best, length } = *search;
     let by_objective = |a: &&Tried, b: &&Tried| {
         solo.objective(weights, &a.window).total_cmp(&solo.objective(weights, &b.window))
     };
-    let mut candidates: Vec<&Tried> =
-        first.iter().filter(|t| solo.floor(weights, &t.window) >= 0.9).collect();
+    let fares = |t: &&Tried| solo.harmless(weights, untouched, &t.window);
+    let mut candidates: Vec<&Tried> = first.iter().filter(|t| fares(t) >= 0.9).collect();
     candidates.sort_by(|a, b| by_objective(b, a));
     let settings: Vec<Setting> = candidates.iter().take(best).map(|t| t.setting.clone()).collect();
     let again = screen(rig, progress, &settings, length, None)?;
-    let kept = again.iter().filter(|t| solo.floor(weights, &t.window) >= 1.0);
-    let Some(winner) = kept.max_by(by_objective) else { return Ok(None) };
+    let Some(winner) = again.iter().filter(|t| fares(t) >= 1.0).max_by(by_objective) else { return Ok(None) };
     Ok(screen(rig, progress, std::slice::from_ref(&winner.setting), length, None)?.pop())
 }
 
@@ -260,7 +274,7 @@ mod tests {
     fn in_force_is_what_was_kept_when_the_window_began() {
         let guests = [crate::GuestRates { cpu_cores: 0.0, write_mb_per_s: 0.0 }; 3];
         let tuned = |in_force| Tuned {
-            window: Window { guests, capacity: 2.0 },
+            window: Window { guests, errors: [0.0; 3], capacity: 2.0 },
             decisions: vec![decision(3, "kept"), decision(2, "reverted"), decision(1, "kept")],
             in_force,
             first_kept: None,

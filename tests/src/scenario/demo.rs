@@ -1,6 +1,6 @@
 //! The demonstration: the noisy neighbour, untouched and under Trimtab, compared with the best that static tuning can do.
 
-use super::arms::{Patience, Solo, Tried, Tuned, refine, screen, under_trimtab};
+use super::arms::{Patience, Search, Solo, Tried, Tuned, refine, screen, under_trimtab};
 use super::objective::median;
 use super::progress::Progress;
 use super::report;
@@ -64,8 +64,7 @@ pub struct Demo {
     pub objective_vs_oracle: f64,
     /// Every decision of every round, oldest first.
     pub decisions: Vec<DecisionResult>,
-    /// The oracle's configuration: the best static one that keeps every guest at its floor. Leaving everything alone is one too, and
-    /// always allowed.
+    /// The oracle's configuration: the best static one that harms nobody. Leaving everything alone is one too, and always allowed.
     pub oracle_setting: String,
     /// Smallest share of a guest's entitlement floor under Trimtab, >= 1 when the floor holds.
     pub floor_margin: f64,
@@ -97,7 +96,7 @@ struct Measured {
     untouched: Vec<Window>,
     tuned: Vec<Tuned>,
     solo_windows: Vec<[Window; 3]>,
-    /// The best static configuration that keeps every guest at its floor, if one does.
+    /// The best static configuration that harms nobody, if one does not.
     oracle: Option<Tried>,
 }
 
@@ -108,6 +107,13 @@ impl Measured {
         self.untouched.push(rig.measure(WINDOW)?);
         self.tuned.push(under_trimtab(rig, progress, round, (PATIENCE, WINDOW))?);
         Ok(())
+    }
+
+    /// The best static configuration, beside what is known so far of the guests untouched.
+    fn best(&self, rig: &Rig, progress: &Progress, solo: &Solo, tried: &[Tried]) -> Result<Option<Tried>> {
+        let Some(untouched) = &Window::mean(&self.untouched) else { return Ok(None) };
+        let search = Search { solo, weights: WEIGHTED, untouched, best: 3, length: WINDOW };
+        refine(rig, progress, &search, tried)
     }
 
     fn result(&self, solo: &Solo) -> Result<Demo> {
@@ -172,7 +178,7 @@ pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
         report::table(&first)
     ));
     let tried = screen(&rig, &progress, &Setting::promising(), SHORT, None)?;
-    measured.oracle = refine(&rig, &progress, &solo, WEIGHTED, &tried, (3, WINDOW))?;
+    measured.oracle = measured.best(&rig, &progress, &solo, &tried)?;
     while measured.untouched.len() < ROUNDS {
         measured.round(&rig, &progress)?;
     }

@@ -16,19 +16,45 @@ pub fn weighted_speedup(weights: &[f64], rates: &[f64], solo: &[f64]) -> f64 {
 /// Share of its weight's part of the host below which no guest that wants more may fall.
 pub const FLOOR: f64 = 0.9;
 
-/// The smallest of `got / (FLOOR * entitled)` over the guests, >= 1 when the floor holds. A guest is entitled to its weight's
-/// share of `capacity` (CPUs), but never to more than it uses alone: then it wants no more.
-pub fn floor_margin(weights: &[f64], cpu: &[f64], solo_cpu: &[f64], capacity: f64) -> f64 {
+/// Part of the floor, and half of the part of what a guest had, that measuring may miss: as the daemon's.
+const SLACK: f64 = 0.01;
+/// So many standard errors below are beyond the noise: as the daemon's.
+const ERRORS: f64 = 2.0;
+
+/// CPUs that each guest's floor is: a guest is entitled to its weight's share of `capacity` (CPUs), but never to more than it
+/// uses alone: then it wants no more.
+fn floors(weights: &[f64], solo_cpu: &[f64], capacity: f64) -> Vec<f64> {
     let total: f64 = weights.iter().sum();
-    weights
-        .iter()
-        .zip(cpu)
-        .zip(solo_cpu)
-        .map(|((w, cpu), solo)| {
-            let entitled = (w / total * capacity).min(*solo);
-            if entitled > 0.0 { cpu / (FLOOR * entitled) } else { f64::INFINITY }
-        })
-        .fold(f64::INFINITY, f64::min)
+    weights.iter().zip(solo_cpu).map(|(w, solo)| FLOOR * (w / total * capacity).min(*solo)).collect()
+}
+
+/// The smallest of `got / floor` over the guests, >= 1 when the floor holds.
+pub fn floor_margin(weights: &[f64], cpu: &[f64], solo_cpu: &[f64], capacity: f64) -> f64 {
+    let floors = floors(weights, solo_cpu, capacity);
+    let of_floor = cpu.iter().zip(&floors).filter(|(_, floor)| **floor > 0.0).map(|(cpu, floor)| cpu / floor);
+    of_floor.fold(f64::INFINITY, f64::min)
+}
+
+/// CPUs that a guest got in a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Got {
+    /// Mean.
+    pub cpu: f64,
+    /// Standard error of the mean.
+    pub error: f64,
+}
+
+/// How well the worst guest fares by the rule by which the daemon takes a change back, >= 1 when nobody is harmed. A guest is
+/// harmed if it gets less than its floor and less than it had untouched, both beyond the noise: who is below its floor with
+/// nothing turned, and loses nothing, is no fault of the change.
+pub fn harmless(weights: &[f64], got: &[Got], had: &[Got], solo_cpu: &[f64], capacity: f64) -> f64 {
+    let fares = |((floor, got), had): ((f64, &Got), &Got)| {
+        let of_floor = (got.cpu + ERRORS * got.error) / (floor * (1.0 - SLACK));
+        let of_had = (got.cpu + ERRORS * got.error.hypot(had.error)) / (had.cpu * (1.0 - 2.0 * SLACK));
+        if floor > 0.0 && had.cpu > 0.0 { of_floor.max(of_had) } else { f64::INFINITY }
+    };
+    let floors = floors(weights, solo_cpu, capacity);
+    floors.into_iter().zip(got).zip(had).map(fares).fold(f64::INFINITY, f64::min)
 }
 
 /// The middle value, or the mean of the two middle ones; absent for no values.
@@ -109,6 +135,19 @@ mod tests {
         assert!(floor_margin(&[1.0; 3], &[0.9, 0.5, 0.6], &[2.0; 3], 2.0) < 1.0);
         // A guest that wants 0.1 alone and gets it takes nothing from the floor.
         assert!(floor_margin(&[1.0; 3], &[0.1, 0.9, 0.9], &[0.1, 2.0, 2.0], 2.0) > 1.0);
+    }
+
+    #[test]
+    fn harm_is_below_the_floor_and_below_what_was_had_beyond_the_noise() {
+        let all = |cpu: [f64; 3], error| cpu.map(|cpu| Got { cpu, error });
+        let fares = |got, had, error| harmless(&[1.0; 3], &all(got, error), &all(had, 0.0), &[2.0; 3], 2.0);
+        // The floor of each is 0.6.
+        assert!(fares([0.8, 0.6, 0.6], [0.6, 0.7, 0.7], 0.0) >= 1.0);
+        assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.0) < 1.0, "two fell below it");
+        assert!(fares([0.5, 0.75, 0.75], [0.5, 0.8, 0.7], 0.0) >= 1.0, "the first was below it before");
+        assert!(fares([0.4, 0.8, 0.8], [0.5, 0.8, 0.7], 0.0) < 1.0, "and fell deeper");
+        assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.05) >= 1.0, "within two errors of the floor");
+        assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.04) < 1.0, "beyond them");
     }
 
     #[test]

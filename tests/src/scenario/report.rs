@@ -78,7 +78,9 @@ pub fn html(demo: &Demo, tried: &[Tried], solo: &Solo) -> String {
         <th class='l'>change</th><th>expected</th><th>before</th><th>after</th><th class='l'>verdict</th></tr>";
     demo.decisions.iter().for_each(|d| page += &decision_row(d));
     page += "</table><h2>Static configurations tried</h2><p><small>w: CPUs of the writer (vCPU/services), b: CPUs of the \
-        burners, * both, x: the writer's CPU shares. The floor counts as kept from 1.00 on; these are short windows.</small></p>\
+        burners, * both, x: the writer's CPU shares. floor: what the worst guest got of its \
+        floor. The best one is chosen among those in which no guest falls below its floor and below what it had untouched, beyond \
+        the noise; these are short windows.</small></p>\
         <table><tr><th>configuration</th><th>writer MB/s</th><th>burner1</th><th>burner2</th><th>objective</th><th>floor</th></tr>";
     for t in tried {
         let w = &t.window;

@@ -1,11 +1,13 @@
 //! The rig: one host of two CPUs with three guests, their loads, their knobs, and what they achieve.
 
+use super::objective::Got;
 use super::setting::{Pin, Setting};
 use super::{Result, ScenarioError};
 use crate::testbed::proc;
 use crate::{Error, Guest, GuestRates, GuestSpec, Host, Options, Testbed};
 use std::time::{Duration, Instant};
 use trimtab_policy::topology::CpuSet;
+use trimtab_policy::trial::mean_and_error;
 
 /// CPUs of the scenario's host.
 const CPUS: usize = 2;
@@ -40,6 +42,8 @@ pub struct Rig {
 pub struct Window {
     /// Of each guest.
     pub guests: [GuestRates; 3],
+    /// Standard error of the CPUs of each.
+    pub errors: [f64; 3],
     /// CPUs' worth of time that the host had to give to guests: what they got plus what was idle.
     pub capacity: f64,
 }
@@ -53,6 +57,10 @@ impl Window {
     pub fn cpu(&self) -> [f64; 3] {
         self.guests.map(|g| g.cpu_cores)
     }
+    /// CPUs of each guest with their errors.
+    pub fn got(&self) -> [Got; 3] {
+        std::array::from_fn(|i| Got { cpu: self.guests[i].cpu_cores, error: self.errors[i] })
+    }
     /// The mean of several windows of the same length; absent for none.
     pub fn mean(windows: &[Self]) -> Option<Self> {
         let n = windows.len() as f64;
@@ -61,6 +69,9 @@ impl Window {
             guests: std::array::from_fn(|i| GuestRates {
                 cpu_cores: avg(&|w| w.guests[i].cpu_cores),
                 write_mb_per_s: avg(&|w| w.guests[i].write_mb_per_s),
+            }),
+            errors: std::array::from_fn(|i| {
+                windows.iter().map(|w| w.errors[i].powi(2)).sum::<f64>().sqrt() / n
             }),
             capacity: avg(&|w| w.capacity),
         })
@@ -171,15 +182,29 @@ impl Rig {
         Ok(())
     }
 
-    /// Lets the guests run for `length` and says what they did.
+    /// Lets the guests run for `length` and says what they did. Looks about once a second, as the daemon does, to tell the noise.
     pub fn measure(&self, length: Duration) -> Result<Window> {
-        let before = self.read()?;
-        std::thread::sleep(length);
-        let after = self.read()?;
-        let seconds = after.1.duration_since(before.1).as_secs_f64();
-        let guests: [GuestRates; 3] = std::array::from_fn(|i| before.0[i].rates(&after.0[i]));
-        let idle = (after.2 - before.2) / seconds;
-        Ok(Window { guests, capacity: guests.iter().map(|g| g.cpu_cores).sum::<f64>() + idle })
+        let looks = length.as_secs().max(2) as u32;
+        let first = self.read()?;
+        let (mut last, mut end) = (first, first);
+        let mut seen: [Vec<f64>; 3] = Default::default();
+        for look in 1..=looks {
+            std::thread::sleep((length * look / looks).saturating_sub(first.1.elapsed()));
+            end = self.read()?;
+            // After a late look the next one comes too soon to tell a rate.
+            if end.1.duration_since(last.1) >= length / looks / 2 {
+                for (i, seen) in seen.iter_mut().enumerate() {
+                    seen.push(last.0[i].rates(&end.0[i]).cpu_cores);
+                }
+                last = end;
+            }
+        }
+        let seconds = end.1.duration_since(first.1).as_secs_f64();
+        let guests: [GuestRates; 3] = std::array::from_fn(|i| first.0[i].rates(&end.0[i]));
+        // Neighbouring seconds are alike: the daemon's estimate allows for that.
+        let errors = seen.map(|seen| mean_and_error(&seen, &[]).map_or(0.0, |(_, error)| error));
+        let idle = (end.2 - first.2) / seconds;
+        Ok(Window { guests, errors, capacity: guests.iter().map(|g| g.cpu_cores).sum::<f64>() + idle })
     }
 
     fn read(&self) -> Result<([crate::GuestStats; 3], Instant, f64)> {

@@ -66,6 +66,9 @@ pub struct Demo {
     pub decisions: Vec<DecisionResult>,
     /// The oracle's configuration: the best static one that harms nobody. Leaving everything alone is one too, and always allowed.
     pub oracle_setting: String,
+    /// Of how many static configurations that one is the best.
+    #[serde(skip)]
+    pub static_settings: usize,
     /// Smallest share of a guest's entitlement floor under Trimtab, >= 1 when the floor holds.
     pub floor_margin: f64,
 }
@@ -96,7 +99,7 @@ struct Measured {
     untouched: Vec<Window>,
     tuned: Vec<Tuned>,
     solo_windows: Vec<[Window; 3]>,
-    /// The best static configuration that harms nobody, if one does not.
+    /// The best static configuration that harms nobody, if there is one.
     oracle: Option<Tried>,
 }
 
@@ -146,6 +149,7 @@ impl Measured {
         Ok(Demo {
             objective_vs_oracle: objective(&tuned) / objective(&oracle),
             oracle_setting,
+            static_settings: Setting::promising().len(),
             writer_gain: median(&gains).unwrap_or(0.0),
             floor_margin: solo.floor(WEIGHTED, &tuned),
             decisions: self

@@ -34,8 +34,8 @@ pub fn table(arms: &[Arm]) -> String {
 /// How the tuned objective stands to the best static configuration, found by trying them one by one.
 fn against_oracle(demo: &Demo) -> String {
     format!(
-        "the objective reaches {:.2} of the best static configuration ({})",
-        demo.objective_vs_oracle, demo.oracle_setting
+        "the objective reaches {:.2} of the best of {} static configurations ({})",
+        demo.objective_vs_oracle, demo.static_settings, demo.oracle_setting
     )
 }
 
@@ -78,7 +78,7 @@ pub fn html(demo: &Demo, tried: &[Tried], solo: &Solo) -> String {
         <th class='l'>change</th><th>expected</th><th>before</th><th>after</th><th class='l'>verdict</th></tr>";
     demo.decisions.iter().for_each(|d| page += &decision_row(d));
     page += "</table><h2>Static configurations tried</h2><p><small>w: CPUs of the writer (vCPU/services), b: CPUs of the \
-        burners, * both, x: the writer's CPU shares. floor: what the worst guest got of its \
+        burners, * both, *1 half of the vCPUs on 1, x: the writer's CPU shares. floor: what the worst guest got of its \
         floor. The best one is chosen among those in which no guest falls below its floor and below what it had untouched, beyond \
         the noise; these are short windows.</small></p>\
         <table><tr><th>configuration</th><th>writer MB/s</th><th>burner1</th><th>burner2</th><th>objective</th><th>floor</th></tr>";
@@ -186,6 +186,7 @@ mod tests {
                 },
             }],
             oracle_setting: "x4".into(),
+            static_settings: 12,
             floor_margin: 1.1,
         }
     }

@@ -161,18 +161,16 @@ impl Rig {
             Pin::Second => self.cpus[1].to_string(),
         };
         let mut commands = Vec::new();
-        let mut pin = |guest: usize, vcpu: Pin, service: Pin| {
-            let name = NAMES[guest];
-            commands.extend(
-                (0..self.guests[guest].spec().vcpus)
-                    .map(|n| format!("vcpupin {name} {n} {} --live", list(vcpu))),
-            );
-            commands.push(format!("emulatorpin {name} {} --live", list(service)));
-            commands.push(format!("iothreadpin {name} 1 {} --live", list(service)));
-        };
-        pin(0, setting.writer_vcpu, setting.writer_service);
-        pin(1, setting.burners[0], setting.burners[0]);
-        pin(2, setting.burners[1], setting.burners[1]);
+        for (guest, name) in NAMES.iter().enumerate() {
+            let vcpus = self.guests[guest].spec().vcpus;
+            let burner = guest.checked_sub(1);
+            let vcpu =
+                |n| list(burner.map_or(setting.writer_vcpu, |burner| setting.burner_vcpu(burner, n, vcpus)));
+            let service = list(burner.map_or(setting.writer_service, |burner| setting.burner_service(burner)));
+            commands.extend((0..vcpus).map(|n| format!("vcpupin {name} {n} {} --live", vcpu(n))));
+            commands.push(format!("emulatorpin {name} {service} --live"));
+            commands.push(format!("iothreadpin {name} 1 {service} --live"));
+        }
         let shares = [self.base_shares * u64::from(setting.shares), self.base_shares, self.base_shares];
         commands.extend(
             NAMES.iter().zip(shares).map(|(name, s)| format!("schedinfo {name} --live cpu_shares={s}")),

@@ -123,7 +123,7 @@ pub(super) fn equal(bench: &Bench) -> Result<Vec<Row>> {
         tried.iter().filter_map(|t| Some((t.live?, solo.objective(EQUAL, &t.window)))).collect();
     for t in &tried {
         bench.progress.say(&format!(
-            "  {:<16} {:6.1} MB/s {:.2}+{:.2} CPU, objective {:.3}, live {:.3}, floor {:.2}",
+            "  {:<18} {:6.1} MB/s {:.2}+{:.2} CPU, objective {:.3}, live {:.3}, floor {:.2}",
             t.setting.name(),
             t.window.rates()[0],
             t.window.rates()[1],
@@ -160,7 +160,12 @@ pub(super) fn equal(bench: &Bench) -> Result<Vec<Row>> {
     let against = best.and_then(|(_, best)| Some(median(&tuned)? / best));
     let mut rows = vec![
         Row::new("equal weights: objective, tuned / untouched", median(&gains), Bound::AtLeast(1.05), "1"),
-        Row::new("equal weights: objective, tuned / best static", against, Bound::AtLeast(0.90), "1"),
+        Row::new(
+            &format!("equal weights: objective, tuned / best of {} static listed", tried.len()),
+            against,
+            Bound::AtLeast(0.90),
+            "1",
+        ),
         Row::new(
             &format!("rank correlation of live and true objective, {} settings", pairs.len()),
             spearman(&pairs),

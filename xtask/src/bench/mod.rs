@@ -12,7 +12,7 @@ use crate::setup::{self, Consent, Purpose};
 use crate::{cmd, demo, workspace};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +62,39 @@ enum Group {
     Io,
 }
 
+impl Group {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// Stands for the rows that a group does not have.
+    fn failed(self) -> Value {
+        json!({"name": format!("group {}", self.name()), "value": null, "bound": null, "unit": "1", "pass": false})
+    }
+}
+
 impl Args {
+    /// The rows of a group, and whether every bound is met.
+    fn measure(&self, group: Group) -> Result<(Vec<Value>, bool)> {
+        let consent = Consent { no_install: self.no_install, ..Consent::default() };
+        match group {
+            Group::Loop => control_loop(consent),
+            Group::Hpcc => {
+                setup::ensure(&[Purpose::Mpi, Purpose::Hpcc], consent)?;
+                hpcc::run(hpcc::Scale { pairs: self.pairs, n: self.order })
+            }
+            Group::Npb => {
+                setup::ensure(&[Purpose::Mpi], consent)?;
+                npb::run(self.npb.as_deref().context("--npb DIR was not given")?, self.pairs)
+            }
+            Group::Io => {
+                setup::ensure(&[Purpose::Mpi], consent)?;
+                let programs = io::Programs { ior: self.ior.as_deref(), iozone: self.iozone.as_deref() };
+                io::run(programs, self.dir.as_deref(), self.pairs)
+            }
+        }
+    }
+
     /// The user's programs that a group compares with are not in any distribution: what is to be given, if it was not.
     fn lacks(&self, group: Group) -> Option<&'static str> {
         match group {
@@ -88,53 +120,50 @@ impl Args {
             return Ok(there);
         };
         match self.lacks(group) {
-            Some(option) => bail!("group {} needs {option}", format!("{group:?}").to_lowercase()),
+            Some(option) => bail!("group {} needs {option}", group.name()),
             None => Ok(vec![group]),
         }
     }
 }
 
-/// Entry point of the command. Exit code 1 when a bound is missed.
+/// Entry point of the command. Exit code 1 when a bound is missed or a group could not be measured; the other groups are all the
+/// same, and the JSON is written anew after each.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let consent = Consent { no_install: args.no_install, ..Consent::default() };
     let mut rows = Vec::new();
     let mut all_met = true;
     for group in args.groups()? {
-        let (new, met) = match group {
-            Group::Loop => control_loop(consent)?,
-            Group::Hpcc => {
-                setup::ensure(&[Purpose::Mpi, Purpose::Hpcc], consent)?;
-                hpcc::run(hpcc::Scale { pairs: args.pairs, n: args.order })?
-            }
-            Group::Npb => {
-                setup::ensure(&[Purpose::Mpi], consent)?;
-                npb::run(args.npb.as_deref().context("--npb DIR was not given")?, args.pairs)?
-            }
-            Group::Io => {
-                setup::ensure(&[Purpose::Mpi], consent)?;
-                let programs = io::Programs { ior: args.ior.as_deref(), iozone: args.iozone.as_deref() };
-                io::run(programs, args.dir.as_deref(), args.pairs)?
-            }
-        };
+        let (new, met) = args.measure(group).unwrap_or_else(|error| {
+            eprintln!("error: group {}: {error:#}", group.name());
+            (vec![group.failed()], false)
+        });
+        // Not the next one after Ctrl-C in this one.
+        cmd::SignalGuard::take().check()?;
         rows.extend(new);
         all_met &= met;
-    }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&rows)?;
-        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+        if let Some(file) = &args.json {
+            let text = serde_json::to_string_pretty(&rows)?;
+            fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+        }
     }
     Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The scenario program prints its own table; its rows come back as a file.
+/// The scenario program prints its own table; its rows come back as a file, which it writes after each part.
 fn control_loop(consent: Consent) -> Result<(Vec<Value>, bool)> {
     setup::ensure(&[Purpose::Host], consent)?;
     let part = workspace::target_dir().join("bench-loop.json");
-    let status = cmd::shown(demo::scenario("bench")?.arg("--json").arg(&part))?;
-    match status.code() {
-        Some(0 | 1) => Ok((read(&part)?, status.success())),
-        _ => bail!("the loop bench ended early ({status})"),
+    // What an earlier run left is no value of this one.
+    if part.exists() {
+        fs::remove_file(&part).with_context(|| format!("cannot remove {}", part.display()))?;
     }
+    let status = cmd::shown(demo::scenario("bench")?.arg("--json").arg(&part))?;
+    if matches!(status.code(), Some(0 | 1)) {
+        return Ok((read(&part)?, status.success()));
+    }
+    let mut rows = if part.exists() { read(&part)? } else { Vec::new() };
+    eprintln!("error: the loop bench ended early ({status})");
+    rows.push(Group::Loop.failed());
+    Ok((rows, false))
 }
 
 fn read(part: &Path) -> Result<Vec<Value>> {
@@ -177,5 +206,11 @@ mod tests {
         let error = args(Some(Group::Io), None).groups().expect_err("no programs");
         assert_eq!(error.to_string(), "group io needs --ior PROGRAM or --iozone PROGRAM");
         assert_eq!(args(Some(Group::Hpcc), None).groups().expect("groups"), [Group::Hpcc]);
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_measured_is_a_row_that_missed() {
+        let row = Group::Npb.failed();
+        assert!(row["value"].is_null() && row["pass"] == false && row["name"] == "group npb");
     }
 }

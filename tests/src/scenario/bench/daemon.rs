@@ -1,6 +1,6 @@
 //! What the daemon itself costs, how soon it sees, and whether a hung guest disturbs its rhythm.
 
-use super::{Bench, Bound, Row};
+use super::{Bench, Bound, Sheet, Step};
 use crate::scenario::objective::{median, percentile};
 use crate::scenario::rig::NOISY;
 use crate::scenario::{Result, ScenarioError};
@@ -21,19 +21,32 @@ const TICK: &[&str] = &["TRACE tick "];
 /// The line of an observation of all three guests: one without them is worth nothing.
 const OBSERVED: &[&str] = &["TRACE observed ", " guests=3"];
 
+const MANY_CPU: &str = "sample + rates + policy, 100 guests x 4 vCPU threads: CPU";
+const MANY_RSS: &str = "sample + rates + policy, 100 guests x 4 vCPU threads: RSS";
+const COST_CPU: &str = "daemon at 1 Hz, 3 guests: CPU";
+const COST_RSS: &str = "daemon at 1 Hz, 3 guests: RSS";
+const START: &str = "start to first observation";
+const RHYTHM: &str = "deviation of the 1 s tick with one hung qemu, p99";
+
 /// All of it.
-pub(super) fn all(bench: &Bench) -> Result<Vec<Row>> {
-    let mut rows = many_guests(bench)?;
-    bench.rig.load(NOISY)?;
-    rows.extend(starts(bench)?);
-    rows.extend(cost(bench)?);
-    rows.push(rhythm(bench)?);
-    Ok(rows)
+pub(super) fn steps() -> Vec<Step> {
+    let many_sheet = || {
+        Sheet::default().with(MANY_CPU, Bound::AtMost(3.0), "ms").with(MANY_RSS, Bound::AtMost(40.0), "MiB")
+    };
+    let cost_sheet = || {
+        Sheet::default().with(COST_CPU, Bound::AtMost(0.3), "% core").with(COST_RSS, Bound::AtMost(24.0), "MiB")
+    };
+    vec![
+        Step { sheet: many_sheet, measure: many_guests },
+        Step { sheet: || Sheet::default().with(START, Bound::AtMost(1.0), "s"), measure: starts },
+        Step { sheet: cost_sheet, measure: cost },
+        Step { sheet: || Sheet::default().with(RHYTHM, Bound::AtMost(50.0), "ms"), measure: rhythm },
+    ]
 }
 
 /// CPU and memory of the loop over 100 stand-in guests of 4 vCPU threads, which the example `sample_cost` of the daemon makes;
 /// it was built beside this program.
-fn many_guests(bench: &Bench) -> Result<Vec<Row>> {
+fn many_guests(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     bench.rig.load(["idle", "idle", "idle"])?;
     bench.progress.step("a tick over 100 stand-in guests");
     let failed = |what: String| ScenarioError::Failed(format!("sample_cost: {what}"));
@@ -50,15 +63,14 @@ fn many_guests(bench: &Bench) -> Result<Vec<Row>> {
     if said.is_empty() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let name = "sample + rates + policy, 100 guests x 4 vCPU threads";
-    Ok(vec![
-        Row::new(&format!("{name}: CPU"), value("sample + rates + policy"), Bound::AtMost(3.0), "ms"),
-        Row::new(&format!("{name}: RSS"), value("sample + rates + policy: RSS"), Bound::AtMost(40.0), "MiB"),
-    ])
+    sheet.fill(MANY_CPU, value("sample + rates + policy"));
+    sheet.fill(MANY_RSS, value("sample + rates + policy: RSS"));
+    Ok(())
 }
 
 /// CPU and memory at 1 Hz with three busy guests.
-fn cost(bench: &Bench) -> Result<Vec<Row>> {
+fn cost(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
+    bench.rig.load(NOISY)?;
     let trimtab = Trimtab::start(bench.rig.host(), &Start::mode("enforce"))?;
     bench.progress.step("cost of the daemon");
     std::thread::sleep(Duration::from_secs(10));
@@ -68,16 +80,15 @@ fn cost(bench: &Bench) -> Result<Vec<Row>> {
     std::thread::sleep(WATCH);
     let percent = before.zip(cpu()).map(|(a, b)| 100.0 * (b - a) / start.elapsed().as_secs_f64());
     let rss = proc::rss_kib(pid).map(|kib| kib as f64 / 1024.0);
+    sheet.fill(COST_CPU, percent);
+    sheet.fill(COST_RSS, rss);
     trimtab.restore()?;
-    trimtab.stop()?;
-    Ok(vec![
-        Row::new("daemon at 1 Hz, 3 guests: CPU", percent, Bound::AtMost(0.3), "% core"),
-        Row::new("daemon at 1 Hz, 3 guests: RSS", rss, Bound::AtMost(24.0), "MiB"),
-    ])
+    Ok(trimtab.stop()?)
 }
 
 /// From exec to the first observation, median of some starts, on a loaded host.
-fn starts(bench: &Bench) -> Result<Vec<Row>> {
+fn starts(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
+    bench.rig.load(NOISY)?;
     let mut times = Vec::new();
     for n in 1..=STARTS {
         bench.progress.step(format!("start {n} of {STARTS}"));
@@ -96,11 +107,12 @@ fn starts(bench: &Bench) -> Result<Vec<Row>> {
         trimtab.wait_up()?;
         trimtab.stop()?;
     }
-    Ok(vec![Row::new("start to first observation", median(&times), Bound::AtMost(1.0), "s")])
+    sheet.fill(START, median(&times));
+    Ok(())
 }
 
 /// Deviation of the time between two ticks from one second, with one guest's qemu stopped.
-fn rhythm(bench: &Bench) -> Result<Row> {
+fn rhythm(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     bench.rig.load(["idle", "idle", "idle"])?;
     let before = logged(bench, TICK).len();
     let trimtab = Trimtab::start(bench.rig.host(), &Start { log: LOG.to_owned(), ..Start::mode("observe") })?;
@@ -119,12 +131,8 @@ fn rhythm(bench: &Bench) -> Result<Row> {
         .windows(2)
         .map(|w| ((w[1] - w[0]) - 1.0).abs() * 1000.0)
         .collect();
-    Ok(Row::new(
-        "deviation of the 1 s tick with one hung qemu, p99",
-        percentile(&late, 0.99),
-        Bound::AtMost(50.0),
-        "ms",
-    ))
+    sheet.fill(RHYTHM, percentile(&late, 0.99));
+    Ok(())
 }
 
 /// Times, in seconds since the epoch, of the daemon's log lines with all of `what` in them.

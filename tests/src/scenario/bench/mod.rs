@@ -1,18 +1,24 @@
 //! The `loop` bench: every promised number of the control loop, printed beside its bound.
 //!
 //! Ratios are measured in one run, arms next to each other in time. A value that cannot be measured fails its row and says
-//! why; nothing is assumed.
+//! why; the other steps go on. May not: assume a value.
 
 mod daemon;
 mod noisy;
 mod nothing;
+mod react;
+mod rounds;
+mod sheet;
 
 use super::progress::Progress;
 use super::rig::{EQUAL, Rig, VCPUS};
 use super::{Result, ScenarioError, report};
-use serde::Serialize;
+use crate::testbed::interrupt;
+use sheet::{Bound, Sheet};
 use std::path::Path;
 use std::time::Duration;
+
+pub use sheet::Row;
 
 /// Parts of the bench, each of some minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -33,62 +39,39 @@ pub enum Part {
     Daemon,
 }
 
+/// Some rows and how to measure them. If it fails, the rows that it has not filled have no value.
+struct Step {
+    sheet: fn() -> Sheet,
+    measure: fn(&Bench, &mut Sheet) -> Result<()>,
+}
+
 impl Part {
     /// About how long it takes.
     fn planned(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Weighted => 260,
-            Self::Equal => 520,
+            Self::Weighted => 350,
+            Self::Equal => 900,
             Self::React => 60,
             Self::Burners | Self::Idle | Self::Lone => 320,
             Self::Daemon => 230,
         })
     }
-}
 
-/// One number.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
-    /// What it is.
-    pub name: String,
-    /// Its value, absent when it could not be measured.
-    pub value: Option<f64>,
-    /// Its bound with the comparison, absent for a number that is only reported.
-    pub bound: Option<String>,
-    /// Unit, `1` for a ratio.
-    pub unit: &'static str,
-    /// Whether the bound is met.
-    pub pass: bool,
-}
-
-/// Comparison with a bound.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-    Reported,
-}
-
-impl Row {
-    pub(crate) fn new(name: &str, value: Option<f64>, bound: Bound, unit: &'static str) -> Self {
-        let value = value.filter(|v| v.is_finite());
-        let (text, pass) = match bound {
-            Bound::AtLeast(least) => (Some(format!(">= {least}")), value.is_some_and(|v| v >= least)),
-            Bound::AtMost(most) => (Some(format!("<= {most}")), value.is_some_and(|v| v <= most)),
-            Bound::Reported => (None, value.is_some()),
-        };
-        Self { name: name.to_owned(), value, bound: text, unit, pass }
+    fn steps(self) -> Vec<Step> {
+        match self {
+            Self::Weighted => vec![Step { sheet: noisy::weighted_sheet, measure: noisy::weighted }],
+            Self::Equal => vec![Step { sheet: noisy::equal_sheet, measure: noisy::equal }],
+            Self::React => vec![Step { sheet: react::sheet, measure: react::measure }],
+            Self::Burners => vec![Step { sheet: nothing::burners_sheet, measure: nothing::burners }],
+            Self::Idle => vec![Step { sheet: nothing::idle_sheet, measure: nothing::idle }],
+            Self::Lone => vec![Step { sheet: nothing::lone_sheet, measure: nothing::lone }],
+            Self::Daemon => daemon::steps(),
+        }
     }
 
-    fn line(&self) -> String {
-        format!(
-            "{:<62}{:>10} {:<6}{:>10}  {}",
-            self.name,
-            self.value.map_or_else(|| "none".to_owned(), |v| format!("{v:.3}")),
-            self.unit,
-            self.bound.as_deref().unwrap_or("-"),
-            if self.pass { "ok" } else { "MISSED" }
-        )
+    /// A host of its own for each part: what one leaves (knob memory, drift of a guest) must not help the next.
+    fn rig(self) -> Result<Rig> {
+        Rig::new(EQUAL, if self == Self::Burners { [2; 3] } else { VCPUS })
     }
 }
 
@@ -98,7 +81,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// Runs the wanted parts (none named: all); whether every bound is met.
+/// Runs the wanted parts (none named: all); whether every bound is met. The JSON is written anew after each part.
 pub fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     let all = <Part as clap::ValueEnum>::value_variants();
     let parts = if parts.is_empty() { all } else { parts };
@@ -106,43 +89,58 @@ pub fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     let mut rows = Vec::new();
     for &part in parts {
         progress.step(format!("{part:?}: starting a private libvirt host with three guests"));
-        // A host of its own for each part: what one leaves (knob memory, drift of a guest) must not help the next.
-        let vcpus = if part == Part::Burners { [2; 3] } else { VCPUS };
-        let rig = Rig::new(EQUAL, vcpus)?;
-        let bench = Bench { rig: &rig, progress: &progress };
-        let new = match part {
-            Part::Weighted => noisy::weighted(&bench)?,
-            Part::Equal => noisy::equal(&bench)?,
-            Part::React => noisy::react(&bench)?,
-            Part::Burners => nothing::burners(&bench)?,
-            Part::Idle => nothing::idle(&bench)?,
-            Part::Lone => nothing::lone(&bench)?,
-            Part::Daemon => daemon::all(&bench)?,
-        };
-        new.iter().for_each(|row| progress.say(&row.line()));
-        rows.extend(new);
-    }
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&rows).map_err(|e| ScenarioError::Failed(e.to_string()))?;
-        report::write(file, &(text + "\n"))?;
+        let rig = part.rig();
+        for step in part.steps() {
+            rows.extend(take(&progress, rig.as_ref(), &step));
+        }
+        drop(rig);
+        if let Some(file) = json {
+            let text =
+                serde_json::to_string_pretty(&rows).map_err(|e| ScenarioError::Failed(e.to_string()))?;
+            report::write(file, &(text + "\n"))?;
+        }
     }
     let missed = rows.iter().filter(|row| !row.pass).count();
     progress.say(&format!("\n{} numbers, {missed} missed", rows.len()));
     Ok(missed == 0)
 }
 
+/// Takes one step, on a rig if there is one, and prints its rows.
+fn take(progress: &Progress, rig: Result<&Rig, &ScenarioError>, step: &Step) -> Vec<Row> {
+    let mut sheet = (step.sheet)();
+    let failed = match rig {
+        Ok(rig) => (step.measure)(&Bench { rig, progress }, &mut sheet).err().map(|e| e.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = failed {
+        interrupt::wait_if_interrupted();
+        progress.say(&format!("  not all could be measured: {why}"));
+    }
+    let rows: Vec<Row> = sheet.rows().collect();
+    rows.iter().for_each(|row| progress.say(&row.line()));
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn bounds() {
-        assert!(Row::new("a", Some(1.6), Bound::AtLeast(1.6), "1").pass);
-        assert!(!Row::new("a", Some(1.59), Bound::AtLeast(1.6), "1").pass);
-        assert!(Row::new("a", Some(2.0), Bound::AtMost(2.0), "%").pass);
-        assert!(!Row::new("a", Some(f64::NAN), Bound::AtMost(2.0), "%").pass);
-        assert!(!Row::new("a", None, Bound::Reported, "1").pass);
-        let row = serde_json::to_value(Row::new("a", Some(1.0), Bound::AtMost(2.0), "%")).unwrap();
-        assert_eq!(row["bound"], "<= 2");
+    fn a_step_without_a_host_is_rows_without_a_value() {
+        let progress = Progress::new(Duration::ZERO);
+        for step in Part::value_variants().iter().flat_map(|part| part.steps()) {
+            let rows = take(&progress, Err(&ScenarioError::Failed("no host".to_owned())), &step);
+            assert!(!rows.is_empty() && rows.iter().all(|row| row.value.is_none() && !row.pass));
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let steps = || Part::value_variants().iter().flat_map(|part| part.steps());
+        let rows: Vec<Row> = steps().flat_map(|step| (step.sheet)().rows().collect::<Vec<_>>()).collect();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names.len(), rows.len());
     }
 }

@@ -1,6 +1,6 @@
 //! Cases where there is nothing to fix: Trimtab must cost nothing and keep still.
 
-use super::{Bench, Bound, Row};
+use super::{Bench, Bound, Sheet};
 use crate::scenario::Result;
 use crate::scenario::arms::SETTLE;
 use crate::scenario::objective::mean;
@@ -13,16 +13,46 @@ const UNDER: Duration = Duration::from_secs(180);
 /// Untouched, before and after.
 const BESIDE: Duration = Duration::from_secs(60);
 
+const BURNERS: &str = "three equal burners";
+const IDLE: &str = "all idle";
+const LONE: &str = "lone writer";
+
+fn loss(case: &str) -> String {
+    format!("nothing to fix, {case}: loss")
+}
+
+fn changes(case: &str) -> String {
+    format!("nothing to fix, {case}: changes after the first")
+}
+
+fn sheet(case: &str) -> Sheet {
+    Sheet::default()
+        .with(loss(case), Bound::AtMost(2.0), "%")
+        .with(changes(case), Bound::AtMost(1.0), "/min")
+}
+
+pub(super) fn burners_sheet() -> Sheet {
+    sheet(BURNERS)
+}
+
+pub(super) fn idle_sheet() -> Sheet {
+    sheet(IDLE)
+}
+
+pub(super) fn lone_sheet() -> Sheet {
+    sheet(LONE)
+}
+
 /// Three equal burners; the rate is their CPU time.
-pub(super) fn burners(bench: &Bench) -> Result<Vec<Row>> {
+pub(super) fn burners(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     bench.rig.load(["cpu:2"; 3])?;
-    case(bench, "three equal burners", |length| Ok(bench.rig.measure(length)?.cpu().iter().sum()))
+    case((bench, sheet), BURNERS, |length| Ok(bench.rig.measure(length)?.cpu().iter().sum()))
 }
 
 /// All idle; the rate is how often they come round to tick.
-pub(super) fn idle(bench: &Bench) -> Result<Vec<Row>> {
+pub(super) fn idle(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     bench.rig.load(["idle"; 3])?;
-    case(bench, "all idle", |length| {
+    case((bench, sheet), IDLE, |length| {
         let (ticks, start) = (bench.rig.ticks(), Instant::now());
         std::thread::sleep(length);
         Ok((bench.rig.ticks() - ticks) as f64 / start.elapsed().as_secs_f64())
@@ -30,12 +60,16 @@ pub(super) fn idle(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 /// A lone writer; the rate is its throughput.
-pub(super) fn lone(bench: &Bench) -> Result<Vec<Row>> {
+pub(super) fn lone(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     bench.rig.load(["io", "idle", "idle"])?;
-    case(bench, "lone writer", |length| Ok(bench.rig.measure(length)?.rates()[0]))
+    case((bench, sheet), LONE, |length| Ok(bench.rig.measure(length)?.rates()[0]))
 }
 
-fn case(bench: &Bench, name: &str, rate: impl Fn(Duration) -> Result<f64>) -> Result<Vec<Row>> {
+fn case(
+    (bench, sheet): (&Bench, &mut Sheet),
+    name: &str,
+    rate: impl Fn(Duration) -> Result<f64>,
+) -> Result<()> {
     std::thread::sleep(SETTLE);
     bench.progress.step(format!("{name}: untouched"));
     let before = rate(BESIDE)?;
@@ -52,15 +86,9 @@ fn case(bench: &Bench, name: &str, rate: impl Fn(Duration) -> Result<f64>) -> Re
     for d in decisions.iter().rev() {
         bench.progress.say(&format!("    #{} {} {} | {} | {}", d.id, d.verdict, d.to, d.why, d.outcome));
     }
-    let loss = mean(&[before, after]).map(|beside| 100.0 * (1.0 - under / beside));
-    let changes = decisions.len().saturating_sub(1) as f64 / (UNDER.as_secs_f64() / 60.0);
-    Ok(vec![
-        Row::new(&format!("nothing to fix, {name}: loss"), loss, Bound::AtMost(2.0), "%"),
-        Row::new(
-            &format!("nothing to fix, {name}: changes after the first"),
-            Some(changes),
-            Bound::AtMost(1.0),
-            "/min",
-        ),
-    ])
+    let beside = mean(&[before, after]);
+    sheet.fill(&loss(name), beside.map(|beside| 100.0 * (1.0 - under / beside)));
+    let after_first = decisions.len().saturating_sub(1) as f64;
+    sheet.fill(&changes(name), Some(after_first / (UNDER.as_secs_f64() / 60.0)));
+    Ok(())
 }

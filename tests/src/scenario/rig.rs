@@ -166,7 +166,8 @@ impl Rig {
             let burner = guest.checked_sub(1);
             let vcpu =
                 |n| list(burner.map_or(setting.writer_vcpu, |burner| setting.burner_vcpu(burner, n, vcpus)));
-            let service = list(burner.map_or(setting.writer_service, |burner| setting.burner_service(burner)));
+            let service =
+                list(burner.map_or(setting.writer_service, |burner| setting.burner_service(burner)));
             commands.extend((0..vcpus).map(|n| format!("vcpupin {name} {n} {} --live", vcpu(n))));
             commands.push(format!("emulatorpin {name} {service} --live"));
             commands.push(format!("iothreadpin {name} 1 {service} --live"));
@@ -210,9 +211,9 @@ impl Rig {
         Ok(([of(0)?, of(1)?, of(2)?], Instant::now(), proc::idle_s(&self.cpus).unwrap_or(0.0)))
     }
 
-    /// The sum of all guests' ticks (one a second each): the pulse of guests that want nothing.
-    pub fn ticks(&self) -> u64 {
-        self.guests.iter().filter_map(Guest::ticks).sum()
+    /// The guests' ticks (one a second each): the pulse of guests that want nothing.
+    pub fn ticks(&self) -> [u64; 3] {
+        std::array::from_fn(|i| self.guests[i].ticks().unwrap_or(0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the daemon itself costs, how soon it sees, and whether a hung guest disturbs its rhythm.
 
+use super::times::rfc3339;
 use super::{Bench, Bound, Sheet, Step};
 use crate::scenario::objective::{median, percentile};
 use crate::scenario::rig::NOISY;
@@ -34,7 +35,11 @@ pub(super) fn steps() -> Vec<Step> {
         Sheet::default().with(MANY_CPU, Bound::AtMost(3.0), "ms").with(MANY_RSS, Bound::AtMost(40.0), "MiB")
     };
     let cost_sheet = || {
-        Sheet::default().with(COST_CPU, Bound::AtMost(0.3), "% core").with(COST_RSS, Bound::AtMost(24.0), "MiB")
+        Sheet::default().with(COST_CPU, Bound::AtMost(0.3), "% core").with(
+            COST_RSS,
+            Bound::AtMost(24.0),
+            "MiB",
+        )
     };
     vec![
         Step { sheet: many_sheet, measure: many_guests },
@@ -142,31 +147,4 @@ fn logged(bench: &Bench, what: &[&str]) -> Vec<f64> {
         .filter(|line| what.iter().all(|part| line.contains(part)))
         .filter_map(|line| rfc3339(line.split_whitespace().next()?))
         .collect()
-}
-
-/// `2026-11-20T09:42:00.123456Z` in seconds since the epoch.
-fn rfc3339(text: &str) -> Option<f64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
-    let (y, m, d) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
-    let mut time = time.splitn(3, ':').map(str::parse::<f64>);
-    let (h, min, s) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    // Days since 1970-01-01 of the proleptic Gregorian calendar, years counted from March.
-    let (y, m) = if m <= 2 { (y - 1, m + 9) } else { (y, m - 3) };
-    let days =
-        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + d - 719_469;
-    Some(days as f64 * 86400.0 + h * 3600.0 + min * 60.0 + s)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_times() {
-        assert_eq!(rfc3339("1970-01-01T00:00:01.5Z"), Some(1.5));
-        assert_eq!(rfc3339("2024-02-29T12:00:00Z"), Some(1_709_208_000.0));
-        assert_eq!(rfc3339("2026-11-20T09:42:00Z"), Some(1_795_167_720.0));
-        assert_eq!(rfc3339("yesterday"), None);
-    }
 }

@@ -9,6 +9,7 @@ mod nothing;
 mod react;
 mod rounds;
 mod sheet;
+mod times;
 
 use super::progress::Progress;
 use super::rig::{EQUAL, Rig, VCPUS};

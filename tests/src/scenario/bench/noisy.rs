@@ -29,8 +29,7 @@ fn ranking() -> String {
 }
 
 pub(super) fn weighted_sheet() -> Sheet {
-    let sheet =
-        Sheet::default().with(WRITER, Bound::AtLeast(1.6), "1").with(OBJECTIVE, Bound::Reported, "1");
+    let sheet = Sheet::default().with(WRITER, Bound::AtLeast(1.6), "1").with(OBJECTIVE, Bound::Reported, "1");
     promise(sheet, WEIGHTS)
 }
 
@@ -76,9 +75,7 @@ pub(super) fn equal(bench: &Bench, sheet: &mut Sheet) -> Result<()> {
     let best = oracle
         .iter()
         .map(|t| (t.setting.name(), objective(&t.window)))
-        .chain(
-            median(&rounds.each(|r| objective(&r.untouched))).map(|u| (Setting::untouched().name(), u)),
-        )
+        .chain(median(&rounds.each(|r| objective(&r.untouched))).map(|u| (Setting::untouched().name(), u)))
         .max_by(|a, b| a.1.total_cmp(&b.1));
     if let Some((name, value)) = &best {
         bench.progress.say(&format!("  best static configuration: {name}, objective {value:.3}"));

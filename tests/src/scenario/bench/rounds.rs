@@ -46,10 +46,11 @@ fn in_force(case: &str, round: usize) -> String {
 
 /// The rows that [`Rounds::fill`] fills.
 pub(super) fn promise(mut sheet: Sheet, case: &str) -> Sheet {
-    sheet = sheet
-        .with(harmed(case), Bound::AtLeast(1.0), "1")
-        .with(part(case), Bound::Reported, "1")
-        .with(nothing(case), Bound::Reported, "rounds");
+    sheet = sheet.with(harmed(case), Bound::AtLeast(1.0), "1").with(part(case), Bound::Reported, "1").with(
+        nothing(case),
+        Bound::Reported,
+        "rounds",
+    );
     for round in 1..=ROUNDS {
         sheet = sheet.with(in_force(case, round), Bound::Reported, "1");
     }
@@ -102,7 +103,8 @@ impl Round {
 
     fn tell(&self, bench: &Bench, round: usize) {
         let (before, after) = (self.untouched.rates(), self.tuned.window.rates());
-        let first = self.tuned.first_kept.map_or_else(|| "-".to_owned(), |t| format!("{:.0} s", t.as_secs_f64()));
+        let first =
+            self.tuned.first_kept.map_or_else(|| "-".to_owned(), |t| format!("{:.0} s", t.as_secs_f64()));
         bench.progress.say(&format!(
             "  round {round}: writer {:.1} -> {:.1} MB/s, burners {:.2}+{:.2} -> {:.2}+{:.2} CPU, first kept after {first}",
             before[0], after[0], before[1], before[2], after[1], after[2],

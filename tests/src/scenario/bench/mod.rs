@@ -54,7 +54,7 @@ impl Part {
             Self::Equal => 900,
             Self::React => 60,
             Self::Burners | Self::Idle | Self::Lone => 320,
-            Self::Daemon => 230,
+            Self::Daemon => 290,
         })
     }
 

@@ -76,22 +76,30 @@ pub struct Tried {
     pub live: Option<f64>,
 }
 
-/// Tries configurations one by one. With a daemon watching in mode observe its live objective is noted too.
-pub fn screen(
-    rig: &Rig,
-    progress: &Progress,
-    settings: &[Setting],
-    length: Duration,
-    watcher: Option<&Trimtab>,
-) -> Result<Vec<Tried>> {
+/// How static configurations are tried.
+#[derive(Clone, Copy, Default)]
+pub struct Pass<'a> {
+    /// Window of each.
+    pub length: Duration,
+    /// None is begun later.
+    pub until: Option<Instant>,
+    /// A daemon in mode observe, whose live objective is noted too.
+    pub watcher: Option<&'a Trimtab>,
+}
+
+/// Tries configurations one by one, as many as there is time for.
+pub fn screen(rig: &Rig, progress: &Progress, settings: &[Setting], pass: Pass) -> Result<Vec<Tried>> {
     let mut tried = Vec::new();
     for (n, setting) in settings.iter().enumerate() {
+        if pass.until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
         progress.step(format!("static configuration {} of {}: {}", n + 1, settings.len(), setting.name()));
         rig.apply(setting)?;
         std::thread::sleep(SETTLE);
-        let (window, live) = match watcher {
-            None => (rig.measure(length)?, None),
-            Some(trimtab) => watched(rig, trimtab, length)?,
+        let (window, live) = match pass.watcher {
+            None => (rig.measure(pass.length)?, None),
+            Some(trimtab) => watched(rig, trimtab, pass.length)?,
         };
         tried.push(Tried { setting: setting.clone(), window, live });
     }
@@ -143,9 +151,10 @@ pub fn refine(rig: &Rig, progress: &Progress, search: &Search, first: &[Tried]) 
     let mut candidates: Vec<&Tried> = first.iter().filter(|t| fares(t) >= 0.9).collect();
     candidates.sort_by(|a, b| by_objective(b, a));
     let settings: Vec<Setting> = candidates.iter().take(best).map(|t| t.setting.clone()).collect();
-    let again = screen(rig, progress, &settings, length, None)?;
+    let pass = Pass { length, ..Pass::default() };
+    let again = screen(rig, progress, &settings, pass)?;
     let Some(winner) = again.iter().filter(|t| fares(t) >= 1.0).max_by(by_objective) else { return Ok(None) };
-    Ok(screen(rig, progress, std::slice::from_ref(&winner.setting), length, None)?.pop())
+    Ok(screen(rig, progress, std::slice::from_ref(&winner.setting), pass)?.pop())
 }
 
 /// What came of a run under Trimtab.
@@ -159,6 +168,8 @@ pub struct Tuned {
     pub in_force: Vec<u64>,
     /// From its start until the first kept decision, if any came.
     pub first_kept: Option<Duration>,
+    /// How long it took before it was measured.
+    pub waited: Duration,
 }
 
 impl Tuned {
@@ -197,6 +208,7 @@ pub fn under_trimtab(
     let start = Instant::now();
     let trimtab = Trimtab::start(rig.host(), &Start { state_dir: Some(state), ..Start::mode("enforce") })?;
     let first_kept = settle(&trimtab, start, patience)?;
+    let waited = start.elapsed();
     let in_force = hold_still(&trimtab)?;
     progress.step(format!("round {round}: under Trimtab"));
     let window = rig.measure(length)?;
@@ -204,7 +216,7 @@ pub fn under_trimtab(
     trimtab.restore()?;
     trimtab.stop()?;
     rig.apply(&Setting::untouched())?;
-    Ok(Tuned { window, decisions, in_force, first_kept })
+    Ok(Tuned { window, decisions, in_force, first_kept, waited })
 }
 
 fn open(decisions: &[Decision]) -> bool {
@@ -278,6 +290,7 @@ mod tests {
             decisions: vec![decision(3, "kept"), decision(2, "reverted"), decision(1, "kept")],
             in_force,
             first_kept: None,
+            waited: Duration::ZERO,
         };
         assert_eq!(tuned(vec![]).in_force(), "nothing");
         assert_eq!(

@@ -1,6 +1,7 @@
 //! The demonstration: the noisy neighbour, untouched and under Trimtab, compared with the best that static tuning can do.
 
-use super::arms::{Patience, Search, Solo, Tried, Tuned, refine, screen, under_trimtab};
+use super::arms::{Pass, Patience, Search, Solo, Tried, Tuned, refine, screen, under_trimtab};
+use super::budget::{self, Budget};
 use super::objective::median;
 use super::progress::Progress;
 use super::report;
@@ -10,7 +11,7 @@ use super::{Result, ScenarioError};
 use crate::trimtab::Decision;
 use serde::Serialize;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rounds of untouched against Trimtab.
 const ROUNDS: usize = 3;
@@ -20,12 +21,18 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(4);
 /// A window of a guest alone.
 const ALONE: Duration = Duration::from_secs(6);
-/// All three rounds shall fit into eight minutes.
-const PATIENCE: Patience = Patience {
-    tuning: Duration::from_secs(48),
-    quiet: Duration::from_secs(6),
-    verdict: Duration::from_secs(12),
-};
+/// All of it is promised within so long.
+const LIMIT: Duration = Duration::from_secs(480);
+/// And the first table.
+const FIRST: Duration = Duration::from_secs(180);
+/// To end a round: the daemon stands still, is measured and ends.
+const ROUND_END: Duration = Duration::from_secs(20);
+/// To take the host down and write the report.
+const DOWN: Duration = Duration::from_secs(20);
+/// One configuration of the oracle's second pass.
+const SECOND_PASS: Duration = Duration::from_secs(15);
+/// Most of these.
+const BEST: usize = 3;
 /// About how long it all takes, for the progress bar.
 const PLANNED: Duration = Duration::from_secs(400);
 
@@ -101,22 +108,38 @@ struct Measured {
     solo_windows: Vec<[Window; 3]>,
     /// The best static configuration that harms nobody, if there is one.
     oracle: Option<Tried>,
+    /// All that were tried.
+    tried: Vec<Tried>,
 }
 
 impl Measured {
-    fn round(&mut self, rig: &Rig, progress: &Progress) -> Result<()> {
+    /// A round in which Trimtab may take so long; how long the rest of the round took.
+    fn round(&mut self, rig: &Rig, progress: &Progress, longest: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        let verdict = Duration::from_secs(12);
+        let patience =
+            Patience { tuning: longest.saturating_sub(verdict), quiet: Duration::from_secs(6), verdict };
         let round = self.untouched.len() + 1;
         progress.step(format!("round {round}: untouched"));
         self.untouched.push(rig.measure(WINDOW)?);
-        self.tuned.push(under_trimtab(rig, progress, round, (PATIENCE, WINDOW))?);
-        Ok(())
+        let tuned = under_trimtab(rig, progress, round, (patience, WINDOW))?;
+        let rest = start.elapsed().saturating_sub(tuned.waited);
+        self.tuned.push(tuned);
+        Ok(rest)
     }
 
-    /// The best static configuration, beside what is known so far of the guests untouched.
-    fn best(&self, rig: &Rig, progress: &Progress, solo: &Solo, tried: &[Tried]) -> Result<Option<Tried>> {
-        let Some(untouched) = &Window::mean(&self.untouched) else { return Ok(None) };
-        let search = Search { solo, weights: WEIGHTED, untouched, best: 3, length: WINDOW };
-        refine(rig, progress, &search, tried)
+    /// The best static configuration, beside what is known so far of the guests untouched. `until` is when that has to be found.
+    fn search(&mut self, rig: &Rig, progress: &Progress, solo: &Solo, until: Duration) -> Result<()> {
+        let Some(untouched) = &Window::mean(&self.untouched) else { return Ok(()) };
+        let left = until.saturating_sub(progress.elapsed());
+        let screening = left.saturating_sub(SECOND_PASS * (BEST as u32 + 1));
+        let pass = Pass { length: SHORT, until: Some(Instant::now() + screening), watcher: None };
+        self.tried = screen(rig, progress, &Setting::promising(), pass)?;
+        let left = until.saturating_sub(progress.elapsed()).as_secs() / SECOND_PASS.as_secs();
+        let best = (left as usize).saturating_sub(1).min(BEST);
+        let search = Search { solo, weights: WEIGHTED, untouched, best, length: WINDOW };
+        self.oracle = refine(rig, progress, &search, &self.tried)?;
+        Ok(())
     }
 
     fn result(&self, solo: &Solo) -> Result<Demo> {
@@ -149,7 +172,7 @@ impl Measured {
         Ok(Demo {
             objective_vs_oracle: objective(&tuned) / objective(&oracle),
             oracle_setting,
-            static_settings: Setting::promising().len(),
+            static_settings: self.tried.len(),
             writer_gain: median(&gains).unwrap_or(0.0),
             floor_margin: solo.floor(WEIGHTED, &tuned),
             decisions: self
@@ -171,20 +194,29 @@ pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
     let progress = Progress::new(PLANNED);
     progress.step("starting a private libvirt host with three guests");
     let rig = Rig::new(WEIGHTED, VCPUS)?;
+    let alone = Instant::now();
     let (mut solo, windows) = Solo::measure(&rig, &progress, ALONE)?;
+    let alone = alone.elapsed();
     let mut measured = Measured { solo_windows: vec![windows], ..Measured::default() };
-    measured.round(&rig, &progress)?;
+    let longest = budget::first(FIRST, progress.elapsed(), WINDOW + ROUND_END);
+    let round = measured.round(&rig, &progress, longest)?;
     let mut first = measured.result(&solo)?.arms;
     first.retain(|arm| arm.name != "oracle"); // not searched yet
     progress.say(&format!(
-        "After {:.0} s, first round:\n{}",
-        progress.elapsed().as_secs_f64(),
+        "After {}, first round:
+{}",
+        of(progress.elapsed(), FIRST),
         report::table(&first)
     ));
-    let tried = screen(&rig, &progress, &Setting::promising(), SHORT, None)?;
-    measured.oracle = measured.best(&rig, &progress, &solo, &tried)?;
-    while measured.untouched.len() < ROUNDS {
-        measured.round(&rig, &progress)?;
+    // A quarter more than it took: neighbours may come.
+    let budget = Budget { limit: LIMIT, closing: alone * 5 / 4 + DOWN, round: round * 5 / 4 };
+    measured.search(&rig, &progress, &solo, budget.begin(ROUNDS - 1))?;
+    loop {
+        let (rounds, longest) = budget.rounds(progress.elapsed(), ROUNDS - measured.untouched.len());
+        if rounds == 0 {
+            break;
+        }
+        measured.round(&rig, &progress, longest)?;
     }
     let (again, windows) = Solo::measure(&rig, &progress, ALONE)?;
     measured.solo_windows.push(windows);
@@ -196,14 +228,19 @@ pub fn run(json: Option<&Path>, report_file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(&demo).map_err(|e| ScenarioError::Failed(e.to_string()))?;
         report::write(file, &(text + "\n"))?;
     }
-    report::write(report_file, &report::html(&demo, &tried, &solo))?;
-    let elapsed = progress.elapsed();
+    report::write(report_file, &report::html(&demo, &measured.tried, &solo))?;
     progress.say(&format!(
-        "\nAfter {:.0} s, {ROUNDS} rounds:\n{}\n{}\nReport: {}",
-        elapsed.as_secs_f64(),
+        "\nAfter {}, {} of {ROUNDS} rounds:\n{}\n{}\nReport: {}",
+        of(progress.elapsed(), LIMIT),
+        measured.untouched.len(),
         report::table(&demo.arms),
         report::story(&demo),
         report_file.display()
     ));
     Ok(())
+}
+
+/// `97 s (promised within 180 s)`.
+fn of(elapsed: Duration, limit: Duration) -> String {
+    format!("{:.0} s (promised within {} s)", elapsed.as_secs_f64(), limit.as_secs())
 }

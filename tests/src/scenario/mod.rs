@@ -6,6 +6,7 @@
 
 pub mod arms;
 pub mod bench;
+pub mod budget;
 pub mod demo;
 pub mod objective;
 pub mod progress;

@@ -4,7 +4,7 @@
 use super::rounds::{Rounds, WINDOW, promise};
 use super::{Bench, Bound, Sheet};
 use crate::scenario::Result;
-use crate::scenario::arms::{Search, Solo, Tried, refine, screen};
+use crate::scenario::arms::{Pass, Search, Solo, Tried, refine, screen};
 use crate::scenario::objective::{median, spearman};
 use crate::scenario::rig::{EQUAL, WEIGHTED, Window};
 use crate::scenario::setting::Setting;
@@ -90,7 +90,8 @@ fn screened(bench: &Bench, solo: &Solo) -> Result<Vec<Tried>> {
     let state = bench.rig.host().dir().join("trimtab-state-watch");
     let watcher =
         Trimtab::start(bench.rig.host(), &Start { state_dir: Some(state), ..Start::mode("observe") })?;
-    let tried = screen(bench.rig, bench.progress, &Setting::all(), SCREENING, Some(&watcher))?;
+    let pass = Pass { length: SCREENING, watcher: Some(&watcher), ..Pass::default() };
+    let tried = screen(bench.rig, bench.progress, &Setting::all(), pass)?;
     watcher.stop()?;
     for t in &tried {
         let rates = t.window.rates();

@@ -76,6 +76,9 @@ pub struct Demo {
     /// Of how many static configurations that one is the best.
     #[serde(skip)]
     pub static_settings: usize,
+    /// Rounds in which Trimtab was measured with nothing kept: what is between their windows is luck.
+    #[serde(skip)]
+    pub nothing_kept: usize,
     /// Smallest share of a guest's entitlement floor under Trimtab, >= 1 when the floor holds.
     pub floor_margin: f64,
 }
@@ -173,6 +176,7 @@ impl Measured {
             objective_vs_oracle: objective(&tuned) / objective(&oracle),
             oracle_setting,
             static_settings: self.tried.len(),
+            nothing_kept: self.tuned.iter().filter(|t| t.in_force.is_empty()).count(),
             writer_gain: median(&gains).unwrap_or(0.0),
             floor_margin: solo.floor(WEIGHTED, &tuned),
             decisions: self

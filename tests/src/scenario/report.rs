@@ -49,6 +49,13 @@ pub fn story(demo: &Demo) -> String {
         against_oracle(demo),
         demo.decisions.len()
     );
+    if demo.nothing_kept > 0 {
+        let _ = write!(
+            text,
+            "\nRounds measured with nothing kept: {}. What differs in these is luck.",
+            demo.nothing_kept
+        );
+    }
     for DecisionResult { round, decision: d } in &demo.decisions {
         let _ = write!(text, "\n  round {round} #{} {} {}: {}", d.id, d.verdict, d.knob, d.why);
     }
@@ -187,6 +194,7 @@ mod tests {
             }],
             oracle_setting: "x4".into(),
             static_settings: 12,
+            nothing_kept: 2,
             floor_margin: 1.1,
         }
     }
@@ -200,6 +208,12 @@ mod tests {
         }
         assert!(page.contains("a &lt; b") && page.contains("12"));
         assert!(table.contains("12.3"));
+    }
+
+    #[test]
+    fn the_story_says_when_nothing_was_kept() {
+        assert!(story(&demo()).contains("nothing kept: 2"));
+        assert!(!story(&Demo { nothing_kept: 0, ..demo() }).contains("nothing kept"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::Engine;
 use super::trials::Phase;
 use super::watch::Watch;
 use crate::decision::{Decision, Effect, Verdict};
+use crate::units::MonoNs;
 
 impl Engine {
     pub(super) fn keep_trial(&mut self, words: &str) {
@@ -22,6 +23,7 @@ impl Engine {
             before: trial.before,
             capacity: trial.capacity,
             since: self.now,
+            silent_at: MonoNs(0),
         });
         self.arbiter.closed(self.now, &decision.profile, Some(false), config.cool_down_ms);
         for c in &decision.changes {

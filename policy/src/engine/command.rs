@@ -10,9 +10,9 @@ use crate::units::{GuestId, MonoNs, UnixMs};
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Another mode. Leaving `enforce` reverts the open trial; what was kept stays until `restore`.
+    /// Another mode. Leaving `enforce` reverts the open trial; what was kept stays until `restore`, and is not watched any more.
     SetMode(Mode),
-    /// Stop deciding; the open trial is reverted.
+    /// Stop deciding; the open trial is reverted, and what was kept stays, as above.
     Pause,
     /// Decide again.
     Resume,
@@ -64,7 +64,7 @@ impl Engine {
             Command::SetMode(mode) => self.set_mode(mode),
             Command::Pause => {
                 self.paused = true;
-                self.close_trial("paused by command", None);
+                self.rest_hands("paused by command");
                 vec!["control is paused".to_owned()]
             }
             Command::Resume => {
@@ -91,7 +91,7 @@ impl Engine {
         self.now = self.now.max(now);
         self.wall = wall;
         self.paused = true;
-        self.close_trial("trimtabd is stopping", None);
+        self.rest_hands("trimtabd is stopping");
         self.pump();
         std::mem::take(&mut self.effects)
     }
@@ -100,9 +100,15 @@ impl Engine {
         self.mode = mode;
         self.config.mode = mode;
         if mode != Mode::Enforce {
-            self.close_trial("the mode is not enforce any more", None);
+            self.rest_hands("the mode is not enforce any more");
         }
         vec![format!("mode is {}", format!("{mode:?}").to_lowercase())]
+    }
+
+    /// From here on nothing is turned of our own accord, neither forward nor back, but what was begun is undone.
+    fn rest_hands(&mut self, why: &str) {
+        self.watch = None;
+        self.close_trial(why, None);
     }
 
     fn revert(&mut self, decision: &Decision) -> Result<Vec<String>, CommandError> {

@@ -129,8 +129,13 @@ impl Engine {
 
     /// Whether a guest fell silent during this trial, so that what it does or does not do may be a hang's doing.
     pub(super) fn awaits_answer(&self, trial: &OpenTrial) -> bool {
-        let fell_silent = |known: &Known| known.silent_since.is_some_and(|since| since >= trial.opened);
-        self.guests.iter().any(|(&id, known)| fell_silent(known) && trial.concerns(id))
+        self.fell_silent(trial.opened, |id| trial.concerns(id))
+    }
+
+    /// Whether any of these guests has been silent from some time after `begin` until now.
+    pub(super) fn fell_silent(&self, begin: MonoNs, concerns: impl Fn(GuestId) -> bool) -> bool {
+        let silent = |known: &Known| known.silent_since.is_some_and(|since| since >= begin);
+        self.guests.iter().any(|(&id, known)| silent(known) && concerns(id))
     }
 
     fn miss_guest(&mut self, id: GuestId) {

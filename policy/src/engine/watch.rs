@@ -1,7 +1,8 @@
 //! A young kept decision stays under watch: a window of six seconds can miss what one of fifteen sees.
 //!
 //! If a guest turns out to be below its floor through it, it is reverted without further trial. The watch ends when it is
-//! old, when the load changes (then the model plans anew), or when a later decision is kept. May not: judge gains.
+//! old, when the load changes (then the model plans anew), when a later decision is kept, or when Trimtab may not turn anything
+//! of its own accord any more (pause, stop, a mode other than `enforce`). May not: judge gains.
 
 use super::Engine;
 use super::measure::{Before, Floor};
@@ -20,22 +21,37 @@ pub(super) struct Watch {
     pub(super) before: BTreeMap<GuestId, Before>,
     pub(super) capacity: f64,
     pub(super) since: MonoNs,
+    /// When a guest of it was last silent: what it did or did not do until then may be a hang's doing.
+    pub(super) silent_at: MonoNs,
+}
+
+impl Watch {
+    /// Whether the decision turned a knob of this guest or counted on its load.
+    fn concerns(&self, guest: GuestId) -> bool {
+        self.before.contains_key(&guest) || self.decision.changes.iter().any(|c| c.guest == guest)
+    }
 }
 
 impl Engine {
     /// One tick of the watch.
     pub(super) fn step_watch(&mut self) {
         let Some(watch) = &self.watch else { return };
+        let silent = self.fell_silent(watch.since, |id| watch.concerns(id));
+        let Some(watch) = &mut self.watch else { return };
+        if silent {
+            watch.silent_at = self.now;
+        }
         let age_ms = self.now.since(watch.since) / 1_000_000;
         if age_ms > LASTS_MS || self.profile != watch.decision.profile {
             self.watch = None;
             return;
         }
-        // A trial on top disturbs: the window begins anew after it.
+        // A trial on top disturbs, and so does a guest that hangs: the window begins anew after it.
         let start = MonoNs(self.now.0.saturating_sub(WINDOW_MS * 1_000_000));
-        if self.trial.is_some() || start < watch.since.max(self.stable_since) {
+        if self.trial.is_some() || start < watch.since.max(watch.silent_at).max(self.stable_since) {
             return;
         }
+        let Some(watch) = &self.watch else { return };
         let harm = match self.floor(&watch.before, watch.capacity, start) {
             Floor::Kept | Floor::Doubtful(_) => return,
             Floor::Broken(harm) | Floor::Starving(harm) => harm,

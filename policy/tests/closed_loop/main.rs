@@ -5,4 +5,5 @@ mod chaos;
 mod faults;
 mod neighbours;
 mod quiet;
+mod watch;
 mod world;

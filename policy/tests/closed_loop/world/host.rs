@@ -48,6 +48,8 @@ pub(crate) struct Guest {
     pub(crate) state: GuestState,
     pub(crate) job_active: bool,
     pub(crate) unresponsive: bool,
+    /// What the kernel makes of its weight beyond what the knobs say: its group shares do not always follow pins.
+    pub(crate) luck: f64,
     threads: Vec<Thread>,
     device_until: Option<u64>,
     pub(crate) bytes: u64,
@@ -146,6 +148,7 @@ impl Host {
             state: GuestState::Running,
             job_active: false,
             unresponsive: false,
+            luck: 1.0,
             threads,
             device_until: None,
             bytes: 0,
@@ -198,14 +201,15 @@ impl Host {
     fn thread_weight(&self, id: GuestId) -> f64 {
         let guest = &self.guests[&id];
         let runnable = guest.threads.iter().filter(|t| t.work_ns.is_some()).count().max(1) as f64;
-        match (guest.knobs.get(&Knob::CpuShares), guest.knobs.get(&Knob::CpuNice)) {
+        let told = match (guest.knobs.get(&Knob::CpuShares), guest.knobs.get(&Knob::CpuNice)) {
             (Some(KnobValue::Shares(s)), _) if self.domain == PriorityDomain::CgroupV2 => {
                 *s as f64 / 100.0 / runnable
             }
             (Some(KnobValue::Shares(s)), _) => *s as f64 / 1024.0 / runnable,
             (_, Some(KnobValue::Nice(n))) => 1.25f64.powi(-n),
             _ => 1.0,
-        }
+        };
+        told * guest.luck
     }
 
     pub(crate) fn run_ms(&mut self, ms: u64) {

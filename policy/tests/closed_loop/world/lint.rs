@@ -7,6 +7,25 @@ use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
 use trimtab_policy::sample::GuestState;
 use trimtab_policy::units::GuestId;
 
+/// What an effect came of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A sample, or the outcome of a change.
+    Loop,
+    /// A sample that showed other CPUs than the last one.
+    Cpus,
+    /// A command.
+    Command,
+}
+
+/// What held when an effect was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) cause: Cause,
+    /// Mode `enforce`, and not paused: only then anything is turned of one's own accord.
+    pub(crate) free: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Lint {
     pub(crate) violations: Vec<String>,
@@ -35,7 +54,7 @@ impl Lint {
         self.decided_ns.clear();
     }
 
-    pub(crate) fn see(&mut self, effect: &Effect, host: &Host, mode: Mode, per_min: u32) {
+    pub(crate) fn see(&mut self, effect: &Effect, asked: Asked, host: &Host, mode: Mode, per_min: u32) {
         match effect {
             Effect::Record(d) => self.record(d, host, mode, per_min),
             Effect::SaveOriginal(o) => {
@@ -45,6 +64,7 @@ impl Lint {
                 self.check(moved || truth.as_ref() == Some(&o.value), || {
                     format!("original {o:?} is really {truth:?}")
                 });
+                self.way_back(o, asked);
                 self.originals.insert((o.guest, o.knob), o.clone());
             }
             Effect::ForgetOriginal { guest, knob } => {
@@ -74,6 +94,23 @@ impl Lint {
             }
             Effect::Note { text, .. } => self.check(!text.is_empty(), || "empty note".to_owned()),
         }
+    }
+
+    /// A knob of ours that is to go back of a sudden: by whose wish?
+    fn way_back(&mut self, o: &Original, asked: Asked) {
+        let was = self.originals.get(&(o.guest, o.knob)).and_then(|o| o.back_to.clone());
+        let Some(to) = o.back_to.as_ref().filter(|&to| Some(to) != was.as_ref()) else { return };
+        // Also one whose trial was open when the daemon died.
+        let mut open =
+            self.decisions.values().filter(|d| d.verdict == Verdict::Pending).flat_map(|d| &d.changes);
+        let closes = open.any(|c| (c.guest, c.knob, &c.from) == (o.guest, o.knob, to));
+        let lost = asked.cause == Cause::Cpus && *to == o.value;
+        self.check(asked.free || asked.cause == Cause::Command || closes || lost, || {
+            format!(
+                "{} of {} is turned back to {to} of Trimtab's own accord, not in enforce",
+                o.knob, o.guest_name
+            )
+        });
     }
 
     fn record(&mut self, d: &Decision, host: &Host, mode: Mode, per_min: u32) {
@@ -144,6 +181,8 @@ impl Lint {
         let forward = decision.is_some_and(|id| {
             self.decisions.get(&id).is_some_and(|d| d.verdict == Verdict::Pending && d.changes.contains(c))
         });
+        let announced = original.as_ref().is_some_and(|o| o.back_to.is_some());
+        self.check(forward || announced, || format!("a way back that was not stored: {c:?}"));
         // A way back may not know yet what the admin set while the guest hung: the actuator, which looks, then leaves it.
         let overwrites = g.knobs.get(&c.knob) == Some(&c.from) && c.from != c.to;
         self.check(!(overwrites && self.admins.contains(&(c.guest, c.knob))), || {

@@ -4,13 +4,15 @@ pub(crate) mod host;
 pub(crate) mod lint;
 
 use host::{Host, Load};
-use lint::Lint;
+use lint::{Asked, Cause, Lint};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use trimtab_policy::config::PolicyConfig;
 use trimtab_policy::decision::{Change, Decision, Effect, Lesson, Mode, Outcome, Verdict};
 use trimtab_policy::engine::{Command, Engine, Start, Tick};
 use trimtab_policy::knob::{Family, Knob, KnobValue, PriorityDomain};
 use trimtab_policy::sample::GuestMeta;
+use trimtab_policy::topology::Topology;
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
 pub(crate) struct World {
@@ -27,7 +29,9 @@ pub(crate) struct World {
     pub(crate) late: bool,
     /// Ticks that changes take, 0 = within the same tick.
     pub(crate) slow: u32,
-    queue: VecDeque<Effect>,
+    queue: VecDeque<(Effect, Asked)>,
+    /// CPUs that the engine has seen.
+    seen_cpus: Option<Arc<Topology>>,
     ticks: u64,
     read_back_due: bool,
     pub(crate) writes: usize,
@@ -52,6 +56,7 @@ impl World {
             late: false,
             slow: 0,
             queue: VecDeque::new(),
+            seen_cpus: None,
             ticks: 0,
             read_back_due: true,
             writes: 0,
@@ -125,7 +130,8 @@ impl World {
         let with_knobs = std::mem::take(&mut self.read_back_due) || self.ticks.is_multiple_of(5);
         self.last = self.engine.observe(self.host.sample(with_knobs));
         let effects = std::mem::take(&mut self.last.effects);
-        self.queue.extend(effects);
+        let seen = self.seen_cpus.replace(Arc::clone(&self.host.topology));
+        self.ask(effects, if seen.as_ref() == Some(&self.host.topology) { Cause::Loop } else { Cause::Cpus });
         if self.slow == 0 || self.ticks.is_multiple_of(u64::from(self.slow) + 1) {
             self.perform();
         }
@@ -140,7 +146,7 @@ impl World {
             self.lint.admins.retain(|(g, k)| guest.is_some_and(|only| *g != only) || !seen(*g, *k));
         }
         let (effects, answer) = self.engine.command(now, UnixMs(0), command).unwrap();
-        self.queue.extend(effects);
+        self.ask(effects, Cause::Command);
         self.perform();
         answer.lines
     }
@@ -158,15 +164,28 @@ impl World {
             let now = MonoNs(self.host.now_ns);
             // Refused if somebody else has turned the knobs since.
             if let Ok((effects, _)) = self.engine.command(now, UnixMs(0), Command::Revert(Box::new(kept))) {
-                self.queue.extend(effects);
+                self.ask(effects, Cause::Command);
                 self.perform();
             }
         }
     }
 
+    /// The end of the daemon begins.
+    pub(crate) fn stop(&mut self) {
+        let effects = self.engine.stop(MonoNs(self.host.now_ns), UnixMs(0));
+        self.ask(effects, Cause::Command);
+        self.perform();
+    }
+
+    fn ask(&mut self, effects: Vec<Effect>, cause: Cause) {
+        let free = self.engine.mode() == Mode::Enforce && !self.engine.is_paused();
+        self.queue.extend(effects.into_iter().map(|effect| (effect, Asked { cause, free })));
+    }
+
     fn perform(&mut self) {
-        while let Some(effect) = self.queue.pop_front() {
-            self.lint.see(&effect, &self.host, self.engine.mode(), self.config.arbiter.decisions_per_min);
+        while let Some((effect, asked)) = self.queue.pop_front() {
+            let (mode, per_min) = (self.engine.mode(), self.config.arbiter.decisions_per_min);
+            self.lint.see(&effect, asked, &self.host, mode, per_min);
             match effect {
                 Effect::Apply { decision, change } => {
                     if self.die_after == Some(0) {
@@ -180,7 +199,7 @@ impl World {
                     self.die_after = self.die_after.map(|n| n - 1);
                     let more =
                         self.engine.applied(MonoNs(self.host.now_ns), UnixMs(0), decision, &change, &outcome);
-                    self.queue.extend(more);
+                    self.ask(more, Cause::Loop);
                 }
                 Effect::Learn(l) => {
                     self.lessons.insert((l.profile.clone(), l.recipe.clone()), l);
@@ -220,6 +239,7 @@ impl World {
     /// kill -9 and a new start from what is in the store; effects not performed yet are lost.
     pub(crate) fn crash(&mut self) {
         self.queue.clear();
+        self.seen_cpus = None;
         self.lint.forget_budget();
         let with = |verdict| self.lint.decisions.values().filter(move |d| d.verdict == verdict).cloned();
         let next_decision = self.lint.decisions.keys().last().map_or(1, |id| id + 1);

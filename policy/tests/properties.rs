@@ -204,7 +204,7 @@ fn state() -> impl Strategy<Value = State> {
                     ops_per_s: Some(0.0),
                     in_flight: None,
                 };
-                let found = Finding::of(features, role, all, 0.0, &config.identify);
+                let found = Finding::of(features, role, all, |_| 0.0, &config.identify);
                 knobs.entry(Knob::EmulatorAffinity).or_insert(KnobValue::Cpus(topology.cpu_set()));
                 let originals = if held { knobs.clone() } else { BTreeMap::new() };
                 let frozen = match frozen {

@@ -8,6 +8,7 @@ use crate::identify::{Bottleneck, Finding, Role};
 use crate::knob::{Family, KnobValue};
 use crate::objective::{Party, score};
 use crate::rates::Rates;
+use crate::sample::ThreadRole;
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
 
@@ -79,7 +80,7 @@ impl Engine {
             Some(features) => {
                 let was = old.map_or(Role::Unknown, |f| f.role);
                 let cpus = self.topology.cpus.len();
-                Finding::of(features, was, cpus, self.idle_elsewhere(id), config)
+                Finding::of(features, was, cpus, |role| self.idle_outside(id, role), config)
             }
             // Right after a change of ours there is nothing yet to judge by: what was known stays.
             None if settling && old.is_some() => return,
@@ -88,19 +89,11 @@ impl Engine {
         self.findings.insert(id, finding);
     }
 
-    /// Idle CPUs that no affinity of the guest includes.
-    fn idle_elsewhere(&self, id: GuestId) -> f64 {
-        let Some(knobs) = self.ledger.knobs(id) else { return 0.0 };
-        let mut sets = knobs
-            .values()
-            .filter_map(|v| if let KnobValue::Cpus(set) = v { Some(set) } else { None })
-            .peekable();
-        if sets.peek().is_none() {
-            return 0.0;
-        }
-        let sets: Vec<_> = sets.collect();
-        let outside = self.busy.iter().filter(|(cpu, _)| !sets.iter().any(|s| s.contains(**cpu)));
-        outside.map(|(_, busy)| 1.0 - busy).sum()
+    /// Idle CPUs that threads of a role of the guest may not use.
+    fn idle_outside(&self, id: GuestId, role: ThreadRole) -> f64 {
+        let value = self.ledger.knobs(id).and_then(|knobs| knobs.get(&Subject::placing(role)));
+        let Some(KnobValue::Cpus(set)) = value else { return 0.0 };
+        self.busy.iter().filter(|(cpu, _)| !set.contains(**cpu)).map(|(_, busy)| 1.0 - busy).sum()
     }
 
     fn judge_host(&mut self) {

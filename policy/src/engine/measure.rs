@@ -5,7 +5,7 @@
 use super::Engine;
 use super::trials::OpenTrial;
 use crate::identify::features::Point;
-use crate::identify::{Finding, Role};
+use crate::identify::{Role, role, speed};
 use crate::objective::{Party, Term, score};
 use crate::trial::{Evidence, mean_and_error};
 use crate::units::{GuestId, MonoNs};
@@ -105,8 +105,9 @@ impl Engine {
         };
         let (run, wait) = (features.run, features.wait);
         let cpus = self.topology.cpus.len();
-        let found = Finding::of(features, now.role, cpus, now.idle_elsewhere, &self.config.identify);
-        Party { speed: found.speed.unwrap_or(party.speed), run, wait, ..party.clone() }
+        let role = role(&features, now.role, &self.config.identify);
+        let speed = speed(&features, role, cpus).unwrap_or(party.speed);
+        Party { speed, run, wait, ..party.clone() }
     }
 
     /// The objective at each tick of (start, until], as speeds before times measured work relative to before.

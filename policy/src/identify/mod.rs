@@ -7,7 +7,8 @@ pub mod features;
 pub mod profile;
 
 use crate::config::IdentifyConfig;
-use features::Features;
+use crate::sample::ThreadRole;
+use features::{Features, RoleLoad};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -129,29 +130,43 @@ pub struct Finding {
     pub bottleneck: Bottleneck,
     /// Means over the window.
     pub features: Features,
-    /// Idle CPUs that no affinity of the guest includes, in CPUs.
+    /// Idle CPUs that its waiting threads may not use, in CPUs: a mean over these threads by how much each waits.
     pub idle_elsewhere: f64,
 }
 
-/// Idle CPUs outside a guest's affinity from which on the affinity is what holds it back: a quarter of a CPU is more than
-/// a busy host has left over by chance.
+/// Idle CPUs outside the affinity of a guest's waiting threads from which on the affinity is what holds it back: a quarter of a
+/// CPU is more than a busy host has left over by chance.
 const IDLE_ELSEWHERE_MIN: f64 = 0.25;
 
+/// Idle CPUs that are out of reach where a guest waits. A floating emulator is no help to a vCPU that is pinned, so each thread
+/// counts by how much it waits, and only those that the guest's speed is told by.
+fn idle_elsewhere(features: &Features, role: Role, idle_outside: impl Fn(ThreadRole) -> f64) -> f64 {
+    let counts = |load: &&RoleLoad| role == Role::Io || !load.role.is_service();
+    let waiting = features.roles.iter().filter(counts).filter(|load| load.wait > 0.0);
+    let (idle, wait) = waiting.fold((0.0, 0.0), |(idle, wait), load| {
+        (idle + load.wait * idle_outside(load.role), wait + load.wait)
+    });
+    if wait > 0.0 { idle / wait } else { 0.0 }
+}
+
 impl Finding {
-    /// Judges a guest's features. `cpus` is the number of host CPUs.
+    /// Judges a guest's features. `cpus` is the number of host CPUs, `idle_outside` the idle ones among them that threads of a
+    /// role may not use, in CPUs.
     pub fn of(
         features: Features,
         was: Role,
         cpus: usize,
-        idle_elsewhere: f64,
+        idle_outside: impl Fn(ThreadRole) -> f64,
         config: &IdentifyConfig,
     ) -> Self {
         let role = role(&features, was, config);
         let speed = speed(&features, role, cpus);
+        let waits = speed.is_some_and(|s| (1.0 - s) * 100.0 >= config.contention_pct);
+        let idle_elsewhere = if waits { idle_elsewhere(&features, role, idle_outside) } else { 0.0 };
         let bottleneck = match speed {
             None if role == Role::Idle => Bottleneck::None,
             None => Bottleneck::Unknown,
-            Some(s) if (1.0 - s) * 100.0 < config.contention_pct => Bottleneck::None,
+            Some(_) if !waits => Bottleneck::None,
             Some(_) if idle_elsewhere >= IDLE_ELSEWHERE_MIN => Bottleneck::PinnedIn,
             Some(_) if role == Role::Io => Bottleneck::IoService,
             Some(_) => Bottleneck::Cpu,
@@ -184,7 +199,7 @@ impl Finding {
                 format!("{waits}; its I/O is serial, so that every wait delays the next request")
             }
             Bottleneck::PinnedIn => {
-                format!("{waits} though {:.1} CPUs outside its affinity are idle", self.idle_elsewhere)
+                format!("{waits} though {:.1} CPUs that it may not use there are idle", self.idle_elsewhere)
             }
             _ => waits,
         }

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod faults;
+mod findings;
 mod neighbours;
 mod quiet;
 mod watch;

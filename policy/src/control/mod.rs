@@ -3,6 +3,7 @@
 //! A controller proposes shapes; the model predicts what each would bring, and the arbiter picks. A controller never
 //! touches a guest or family that the state marks as frozen. May not: apply, remember, or look at a clock.
 
+mod packing;
 pub mod placement;
 pub mod priority;
 mod words;

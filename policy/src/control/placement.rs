@@ -9,20 +9,22 @@
 //! | `service-clear` | service threads on K, vCPUs free | all threads on R |
 //! | `thin-out` | all threads on K | half of each one's vCPUs on R |
 //! | `pin-one` | all threads on K | as they are |
-//! | `pin-all` | every busy vCPU on a core of its own, a guest's cores in one LLC | same |
+//! | `pin-all` | every busy vCPU on a core of its own, a guest's cores in one LLC, else one node, where it fits | same |
 //! | `unpin` | back to where they were before Trimtab | same |
 //!
-//! Every burner is treated alike: confining only some of equal weight was measured on real guests and left one of them
-//! with 0.02 CPU beside another with 1.27, since the kernel's group shares do not follow such pins.
+//! Which CPUs a shape gets: docs/algorithms/placement.md. Every burner is treated alike: confining only some of equal weight was
+//! measured on real guests and left one of them with 0.02 CPU beside another with 1.27, since the kernel's group shares do not
+//! follow such pins.
 //! An affinity that was there before Trimtab is a bound: plans only ever choose from it. May not: name a CPU outside the
 //! topology or a guest whose placement is frozen.
 
-use super::{Controller, Plan, State, Subject, change};
+use super::{Controller, Plan, State, Subject, change, packing};
 use crate::decision::Change;
 use crate::identify::Role;
 use crate::knob::{Family, Knob, KnobValue};
 use crate::sample::ThreadRole;
 use crate::topology::{Cpu, CpuSet};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The controller.
@@ -255,21 +257,28 @@ fn unpin(state: &State) -> Option<Plan> {
 
 /// One core per busy vCPU where there are enough cores and still somebody waits: the balancer put two on one core.
 fn pin_all(state: &State) -> Option<Plan> {
-    let busy: Vec<&Subject> = state.subjects.values().filter(|s| s.found.role.is_active()).collect();
+    let mut busy: Vec<&Subject> = state.subjects.values().filter(|s| s.found.role.is_active()).collect();
     let waits = busy.iter().filter(|s| s.is_held_back());
     let beneficiary = waits.max_by(|a, b| a.loss().total_cmp(&b.loss()).then(b.id.cmp(&a.id)))?.id;
-    let threads: usize = busy.iter().map(|s| s.vcpus as usize).sum();
-    let cores = cores(state, &[]);
-    if threads > cores.len() || busy.iter().any(|s| !s.may_turn(Family::Placement)) {
+    if busy.iter().any(|s| !s.may_turn(Family::Placement)) {
         return None;
     }
-    let mut free = cores.iter();
+    // The largest first, since it is the hardest to find room for; among equals the heaviest chooses.
+    busy.sort_by_key(|s| (Reverse(s.vcpus), Reverse(s.weight), s.id));
+    let vcpus = |s: &Subject| -> Vec<ThreadRole> {
+        s.found.features.roles.iter().map(|r| r.role).filter(|r| !r.is_service()).collect()
+    };
+    let bound = |s: &Subject, role| match s.original(Subject::placing(role)) {
+        Some(KnobValue::Cpus(set)) => set.clone(),
+        _ => state.cpus(),
+    };
+    let guests: Vec<Vec<CpuSet>> =
+        busy.iter().map(|s| vcpus(s).into_iter().map(|role| bound(s, role)).collect()).collect();
+    let seats = packing::pack(&state.topology, &guests)?;
     let mut changes = Vec::new();
-    for subject in busy {
-        let vcpus = subject.found.features.roles.iter().filter(|r| !r.role.is_service());
-        for load in vcpus {
-            let core = free.next()?;
-            changes.extend(place(subject, |role| (role == load.role).then_some(core)));
+    for (subject, cores) in busy.iter().zip(&seats) {
+        for (vcpu, core) in vcpus(subject).into_iter().zip(cores) {
+            changes.extend(place(subject, |role| (role == vcpu).then_some(core)));
         }
     }
     (!changes.is_empty()).then(|| Plan {
@@ -277,7 +286,7 @@ fn pin_all(state: &State) -> Option<Plan> {
         family: Family::Placement,
         beneficiary,
         changes,
-        what: "one core for every busy vCPU, cores of one guest next to each other".to_owned(),
+        what: "one core for every busy vCPU, those of a guest in one cache or node where they fit".to_owned(),
         undoes: false,
     })
 }

@@ -67,6 +67,8 @@ struct Class {
     run: f64,
     /// Run + wait now: how much of the time it is runnable.
     present: f64,
+    /// How many roles.
+    threads: f64,
 }
 
 /// What the raw model says of one guest before calibration.
@@ -76,6 +78,8 @@ struct Raw {
     run: f64,
     /// Speed.
     speed: f64,
+    /// Runnable threads that one of its vCPUs meets on its CPU.
+    crowd: f64,
 }
 
 /// The model's own view of the present, against which plans are compared.
@@ -83,6 +87,9 @@ pub struct Baseline {
     raw: Vec<Raw>,
     competition: Vec<f64>,
 }
+
+/// An elastic guest that should get this part of what it wants has room: what it loses all the same, it loses to crowding.
+const ROOM: f64 = 0.999;
 
 impl Baseline {
     /// Evaluates the present state.
@@ -103,8 +110,13 @@ impl Baseline {
             };
             let (now, then) = (self.raw[i], raw[i]);
             let factor = |then: f64, now: f64| if now > 1e-9 { then / now } else { 1.0 };
-            let speed = (speed * factor(then.speed, now.speed)).clamp(0.0, 1.0);
-            let run = subject.found.features.run * factor(then.run, now.run);
+            let run = subject.found.features.run;
+            let (speed, run) = if is_elastic(subject) && now.speed.min(then.speed) >= ROOM {
+                let freed = slowed(speed, now.crowd, then.crowd);
+                (freed, run * factor(freed, speed))
+            } else {
+                ((speed * factor(then.speed, now.speed)).clamp(0.0, 1.0), run * factor(then.run, now.run))
+            };
             parties.push(Party {
                 guest: subject.id,
                 name: subject.name.clone(),
@@ -117,6 +129,12 @@ impl Baseline {
         let scored = score(parties, state.capacity, state.config.arbiter.floor_pct);
         scored.value.is_some().then_some(Prediction { score: scored })
     }
+}
+
+/// Speed when what costs it changes from `now` to `then`: lost time is proportional to that.
+fn slowed(speed: f64, now: f64, then: f64) -> f64 {
+    let ratio = if now > 1e-6 { (then / now).clamp(0.02, 50.0) } else { 1.0 };
+    1.0 / (1.0 + (1.0 / speed.clamp(0.01, 1.0) - 1.0) * ratio)
 }
 
 /// Whether a guest takes all CPU that it is given, so that its speed is its share.
@@ -146,10 +164,8 @@ fn evaluate(state: &State, overlay: &Overlay<'_>, reference: Option<&[f64]>) -> 
     // A latency guest's speed follows from its waiting, and its demand from its speed.
     let speeds: Vec<f64> = (0..subjects.len())
         .map(|g| {
-            let speed = subjects[g].found.speed.unwrap_or(1.0).clamp(0.01, 1.0);
             let now = reference.map_or(competition[g], |r| r[g]);
-            let ratio = if now > 1e-6 { (competition[g] / now).clamp(0.02, 50.0) } else { 1.0 };
-            1.0 / (1.0 + (1.0 / speed - 1.0) * ratio)
+            slowed(subjects[g].found.speed.unwrap_or(1.0), now, competition[g])
         })
         .collect();
     let claims: Vec<Claim> = classes
@@ -169,6 +185,7 @@ fn evaluate(state: &State, overlay: &Overlay<'_>, reference: Option<&[f64]>) -> 
         })
         .collect();
     let got = fill(&claims);
+    let crowds = crowds(&classes, &spread, subjects.len());
     let mut raw = Vec::with_capacity(subjects.len());
     for g in 0..subjects.len() {
         let mine = || classes.iter().enumerate().filter(move |(_, c)| c.guest == g).map(|(i, _)| i);
@@ -179,7 +196,7 @@ fn evaluate(state: &State, overlay: &Overlay<'_>, reference: Option<&[f64]>) -> 
         } else {
             speeds[g] * if demand > 1e-9 { run / demand } else { 1.0 }
         };
-        raw.push(Raw { run: if run_now[g] > 0.0 { run } else { 0.0 }, speed });
+        raw.push(Raw { run: if run_now[g] > 0.0 { run } else { 0.0 }, speed, crowd: crowds[g] });
     }
     (raw, competition)
 }
@@ -220,8 +237,9 @@ fn classes(state: &State, subjects: &[&Subject], overlay: &Overlay<'_>) -> Vec<C
             Some(class) => {
                 class.run += run;
                 class.present += present;
+                class.threads += 1.0;
             }
-            None => classes.push(Class { guest, on, run, present }),
+            None => classes.push(Class { guest, on, run, present, threads: 1.0 }),
         };
         if subject.found.role == Role::Unknown {
             for n in 0..subject.vcpus {
@@ -289,6 +307,27 @@ fn competition(classes: &[Class], spread: &spread::Spread, weights: &[f64], gues
         *sum /= f64::max(ran, 1e-9);
     }
     result
+}
+
+/// Runnable threads besides itself that a thread of each guest finds on its CPU, a mean over its threads by how much they are
+/// runnable: what a balancer has to keep apart.
+fn crowds(classes: &[Class], spread: &spread::Spread, guests: usize) -> Vec<f64> {
+    let mut all = vec![0.0; spread.sizes.len()];
+    for (class, parts) in classes.iter().zip(&spread.parts) {
+        for &(g, f) in parts {
+            all[g] += class.present * f;
+        }
+    }
+    let mut sums = vec![(0.0, 0.0); guests];
+    for (class, parts) in classes.iter().zip(&spread.parts) {
+        let (sum, present) = &mut sums[class.guest];
+        for &(g, f) in parts {
+            let others = (all[g] - class.present / class.threads * f).max(0.0);
+            *sum += class.present * f * others / spread.sizes[g];
+        }
+        *present += class.present;
+    }
+    sums.into_iter().map(|(sum, present)| sum / f64::max(present, 1e-9)).collect()
 }
 
 /// How much a competitor of weight `other` is felt by a thread of weight `own`; 1 when they are equal, at most twice as much.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test world may panic: that is how a test fails")]
 
 mod chaos;
+mod cores;
 mod faults;
 mod findings;
 mod neighbours;

@@ -74,6 +74,8 @@ pub(crate) struct Host {
     seed: u64,
     /// Length of a step of the scheduler: physics that is asked for figures needs a fine one.
     pub(crate) step_ns: u64,
+    /// Whether the balancer leaves threads where they are, unless they may not be there: it misses what it should see.
+    pub(crate) blind: bool,
     /// Relative size of the noise on device times.
     pub(crate) noise: f64,
 }
@@ -99,6 +101,7 @@ impl Host {
             next_tid: 100,
             seed: seed.wrapping_mul(2) + 1,
             step_ns: 250_000,
+            blind: false,
             noise: 0.2,
         }
     }
@@ -294,6 +297,9 @@ impl Host {
                 }
             }
         }
+        if self.blind {
+            return;
+        }
         let load = |h: &Self, cpu: u32| h.queue(cpu).iter().map(|&(g, _)| h.thread_weight(g)).sum::<f64>();
         let cpus: Vec<u32> = self.topology.cpus.iter().map(|c| c.cpu).collect();
         for &to in &cpus {
@@ -314,6 +320,13 @@ impl Host {
                 self.migrate(g, i, to);
             }
         }
+    }
+
+    /// Puts every thread on one CPU, where a blind balancer leaves it.
+    pub(crate) fn crowd(&mut self, cpu: u32) {
+        self.blind = true;
+        self.current.clear();
+        self.guests.values_mut().flat_map(|g| &mut g.threads).for_each(|t| t.cpu = cpu);
     }
 
     fn migrate(&mut self, id: GuestId, i: usize, to: u32) {

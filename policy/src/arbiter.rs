@@ -2,8 +2,8 @@
 //!
 //! One trial at a time per host: knobs of different guests act on the same CPUs, so two trials at once could not be told
 //! apart. Rails: a bottleneck must persist (hold), decisions rest after each other (cool-down), are few a minute (budget),
-//! rest longer and longer while nothing helps (patience), a recipe that failed rests (back-off), nobody is pushed below the
-//! floor, nothing frozen is touched, and the expected gain is worth it. May not: turn anything.
+//! rest longer and longer while nothing helps (patience), a recipe that failed rests (back-off), nothing frozen is touched, and
+//! the expected gain is worth it. What would push somebody below a floor is not even proposed. May not: turn anything.
 
 use crate::control::{Proposal, State};
 use crate::knowledge::{Knowledge, backoff_ms};
@@ -156,9 +156,6 @@ impl Arbiter {
         let cures = self.cures(p, &state.score, now);
         if !cures && knowledge.rank(&state.profile, &p.plan.recipe, p.expected, now) < min_gain {
             return Some(format!("expected gain {:.1} % is not worth it", p.expected * 100.0));
-        }
-        if let Some(harmed) = p.prediction.harmed(&state.score).next() {
-            return Some(format!("{harmed} would fall below its floor"));
         }
         if self.profile == state.profile && self.failures > 0 {
             let promising = p.expected >= PROMISING_GAIN && self.failures < IMPATIENT_FAILURES;

@@ -306,6 +306,19 @@ proptest! {
     }
 
     #[test]
+    fn no_proposal_breaks_a_floor_in_the_model(state in state()) {
+        for p in propose(&state) {
+            for then in &p.prediction.score.terms {
+                let now = state.score.terms.iter().find(|t| t.party.guest == then.party.guest).unwrap();
+                // Who is below already may stay there, but no more than rounding deeper.
+                let bound = then.floor.min(then.floor - (now.floor - now.party.run)) - 0.01 * then.floor;
+                let (name, run) = (&then.party.name, then.party.run);
+                prop_assert!(run >= bound - 1e-9, "{name} with {run} below {bound}: {}\n{}", p.why, state.score);
+            }
+        }
+    }
+
+    #[test]
     fn a_recipe_that_does_nothing_is_tried_ever_more_rarely(
         predicted in 0.03..0.6f64,
         error in 0.002..0.2f64,

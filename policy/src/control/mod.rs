@@ -142,7 +142,8 @@ pub fn controllers() -> [&'static dyn Controller; 2] {
     [&placement::Placement, &priority::Priority]
 }
 
-/// Every plan of every controller with prediction and reason, best expected gain first.
+/// Every plan of every controller with prediction and reason, best expected gain first; none of them pushes anybody below the
+/// floor in the model, or deeper below it.
 pub fn propose(state: &State) -> Vec<Proposal> {
     let baseline = crate::model::Baseline::of(state);
     let mut proposals: Vec<Proposal> = controllers()
@@ -150,6 +151,9 @@ pub fn propose(state: &State) -> Vec<Proposal> {
         .flat_map(|c| c.plans(state))
         .filter_map(|plan| {
             let prediction = baseline.predict(state, &plan.changes)?;
+            if prediction.harmed(&state.score).next().is_some() {
+                return None;
+            }
             let expected = prediction.gain(&state.score);
             let why = words::why(state, &plan, &prediction, expected);
             Some(Proposal { plan, prediction, expected, why })

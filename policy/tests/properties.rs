@@ -224,7 +224,17 @@ fn state() -> impl Strategy<Value = State> {
             })
             .collect();
         let score = score(parties, all as f64, config.arbiter.floor_pct);
-        State { topology, domain, subjects, capacity: all as f64, score, profile: "p".to_owned(), config }
+        let busy = BTreeMap::from([(0, 0.5)]);
+        State {
+            topology,
+            domain,
+            subjects,
+            busy,
+            capacity: all as f64,
+            score,
+            profile: "p".to_owned(),
+            config,
+        }
     })
 }
 

@@ -78,6 +78,8 @@ pub struct State {
     pub domain: PriorityDomain,
     /// Running guests.
     pub subjects: BTreeMap<GuestId, Subject>,
+    /// Busy share per CPU, smoothed, where known.
+    pub busy: BTreeMap<u32, f64>,
     /// CPUs that the host delivers to guests or leaves idle.
     pub capacity: f64,
     /// Live objective over the window.
@@ -145,17 +147,21 @@ pub fn controllers() -> [&'static dyn Controller; 2] {
 /// Every plan of every controller with prediction and reason, best expected gain first; none of them pushes anybody below the
 /// floor in the model, or deeper below it.
 pub fn propose(state: &State) -> Vec<Proposal> {
+    let plans: Vec<Plan> = controllers().iter().flat_map(|c| c.plans(state)).collect();
+    if plans.is_empty() {
+        return Vec::new();
+    }
     let baseline = crate::model::Baseline::of(state);
-    let mut proposals: Vec<Proposal> = controllers()
-        .iter()
-        .flat_map(|c| c.plans(state))
+    let host = crate::model::words(&crate::model::cpu_loads(state));
+    let mut proposals: Vec<Proposal> = plans
+        .into_iter()
         .filter_map(|plan| {
             let prediction = baseline.predict(state, &plan.changes)?;
             if prediction.harmed(&state.score).next().is_some() {
                 return None;
             }
             let expected = prediction.gain(&state.score);
-            let why = words::why(state, &plan, &prediction, expected);
+            let why = words::why(state, &host, &plan, &prediction, expected);
             Some(Proposal { plan, prediction, expected, why })
         })
         .collect();

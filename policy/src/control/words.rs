@@ -1,13 +1,14 @@
-//! The reasoning of a proposal in words for an admin: bottleneck, plan, expectation, floor. May not: decide.
+//! The reasoning of a proposal in words for an admin: bottleneck, CPUs, plan, expectation, floor. May not: decide.
 
 use super::{Plan, State};
+use crate::knob::Family;
 use crate::model::Prediction;
 
 /// Guests named one by one in a sentence; the others are counted.
 const NAMED: usize = 6;
 
-/// Full reasoning of a plan.
-pub(super) fn why(state: &State, plan: &Plan, prediction: &Prediction, expected: f64) -> String {
+/// Full reasoning of a plan; `host` says which CPUs are over-committed and which are idle.
+pub(super) fn why(state: &State, host: &str, plan: &Plan, prediction: &Prediction, expected: f64) -> String {
     let mut text = String::new();
     if let Some(s) = state.subjects.get(&plan.beneficiary) {
         let speed = s
@@ -25,6 +26,9 @@ pub(super) fn why(state: &State, plan: &Plan, prediction: &Prediction, expected:
             text.push_str(&format!("; it moves {:.1} MB/s", bps / 1e6));
         }
         text.push_str(". ");
+    }
+    if plan.family == Family::Placement {
+        text.push_str(&format!("On the host, {host}. "));
     }
     text.push_str(&format!("Plan {}: {}. ", plan.recipe, plan.what));
     if let (Some(now), Some(then)) = (state.score.value, prediction.score.value) {

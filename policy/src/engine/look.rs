@@ -198,6 +198,7 @@ impl Engine {
             topology: std::sync::Arc::clone(&self.topology),
             domain: self.domain,
             subjects,
+            busy: self.busy.clone(),
             capacity: self.score.terms.iter().map(|t| t.entitled).sum(),
             score: self.score.clone(),
             profile: self.profile.clone(),

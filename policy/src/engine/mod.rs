@@ -38,6 +38,7 @@ use crate::identify::features::History;
 use crate::knob::{Family, Knob, KnobValue};
 use crate::knowledge::Knowledge;
 use crate::ledger::Ledger;
+use crate::model::{CpuLoad, cpu_loads};
 use crate::objective::Score;
 use crate::rates::{Differ, Rates};
 use crate::sample::{GuestMeta, GuestState, Sample};
@@ -256,6 +257,11 @@ impl Engine {
     /// What was found out of a guest at the last tick.
     pub fn finding(&self, guest: GuestId) -> Option<&Finding> {
         self.findings.get(&guest)
+    }
+
+    /// What is wanted of each usable CPU and how much of it is idle: which are over-committed, which could take more.
+    pub fn cpu_loads(&self) -> Vec<CpuLoad> {
+        cpu_loads(&self.state())
     }
 
     /// Live objective over the window that ended with the last tick.

@@ -7,8 +7,11 @@
 //! is measured now: the model only says by which factor things change. Constants come from measurements on real guests
 //! (docs/algorithms/model.md). Units: CPUs. May not: propose.
 
+mod load;
 mod share;
 mod spread;
+
+pub use load::{CpuLoad, cpu_loads, words};
 
 use crate::control::{State, Subject};
 use crate::decision::Change;

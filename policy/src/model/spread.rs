@@ -12,7 +12,9 @@ const ROUNDS: usize = 16;
 
 /// Fractions of each class in each group of CPUs.
 pub(crate) struct Spread {
-    /// CPUs in each group.
+    /// CPUs of each group.
+    pub(crate) groups: Vec<Vec<u32>>,
+    /// How many they are.
     pub(crate) sizes: Vec<f64>,
     /// `parts[class]`: (group, fraction), summing to 1 over the groups that the class may use.
     pub(crate) parts: Vec<Vec<(usize, f64)>>,
@@ -23,14 +25,14 @@ pub(crate) fn spread(cpus: &[u32], classes: &[(&Mask, f64)]) -> Spread {
     let mut masks: Vec<&Mask> = classes.iter().map(|(m, _)| *m).collect();
     masks.sort();
     masks.dedup();
-    let mut groups: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<usize>, Vec<u32>> = BTreeMap::new();
     for &cpu in cpus {
         let members: Vec<usize> = (0..masks.len()).filter(|&m| masks[m].contains(cpu)).collect();
         if !members.is_empty() {
-            *groups.entry(members).or_default() += 1.0;
+            groups.entry(members).or_default().push(cpu);
         }
     }
-    let sizes: Vec<f64> = groups.values().copied().collect();
+    let sizes: Vec<f64> = groups.values().map(|cpus| cpus.len() as f64).collect();
     let mut parts: Vec<Vec<(usize, f64)>> = classes
         .iter()
         .map(|(mask, _)| {
@@ -45,7 +47,7 @@ pub(crate) fn spread(cpus: &[u32], classes: &[(&Mask, f64)]) -> Spread {
             balance(&sizes, classes, &mut parts);
         }
     }
-    Spread { sizes, parts }
+    Spread { groups: groups.into_values().collect(), sizes, parts }
 }
 
 fn balance(sizes: &[f64], classes: &[(&Mask, f64)], parts: &mut [Vec<(usize, f64)>]) {

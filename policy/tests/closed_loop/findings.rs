@@ -45,3 +45,14 @@ fn service_threads_are_pinned_in_whatever_the_vcpus_may_do() {
     let found = w.engine.finding(writer).unwrap();
     assert_eq!(found.bottleneck, Bottleneck::PinnedIn, "{found:?}");
 }
+
+#[test]
+fn crowded_and_idle_cpus_are_told_apart() {
+    let mut w = world();
+    let guest = w.guest("a", Load::Burner, 2, 1024);
+    pinned(&mut w, guest, &VCPUS, 0);
+    w.seconds(20);
+    let loads = w.engine.cpu_loads();
+    let told: Vec<(bool, bool)> = loads.iter().map(|l| (l.is_over_committed(), l.is_idle())).collect();
+    assert_eq!(told, [(true, false), (false, true)], "{loads:?}");
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a table may panic: that is how a test fails")]
 
 mod identify;
+mod load;
 mod model;
 mod placing;
 mod priority;

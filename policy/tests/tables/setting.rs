@@ -47,6 +47,7 @@ impl Setting {
             topology: Arc::new(topology),
             domain,
             subjects: BTreeMap::new(),
+            busy: BTreeMap::new(),
             capacity: cpus,
             score: score(Vec::new(), cpus, 90.0),
             profile: "p".to_owned(),
@@ -90,6 +91,12 @@ impl Setting {
         let (originals, frozen) = (BTreeMap::new(), BTreeMap::new());
         let name = name.to_owned();
         self.0.subjects.insert(id, Subject { id, name, weight, vcpus, found, knobs, originals, frozen });
+        self
+    }
+
+    /// How much of its time a CPU is busy.
+    pub(crate) fn busy(mut self, cpu: u32, share: f64) -> Self {
+        self.0.busy.insert(cpu, share);
         self
     }
 

@@ -4,10 +4,10 @@ use super::setting::{Does, Setting, id};
 use trimtab_policy::control::{State, controllers};
 use trimtab_policy::decision::Change;
 use trimtab_policy::identify::{Finding, Role};
-use trimtab_policy::knob::{Knob, KnobValue};
+use trimtab_policy::knob::{Knob, KnobValue, PriorityDomain};
 use trimtab_policy::model::{Baseline, Prediction};
 use trimtab_policy::objective::Term;
-use trimtab_policy::topology::CpuSet;
+use trimtab_policy::topology::{CpuSet, Topology};
 
 fn of(state: &State, recipe: &str) -> Prediction {
     let plan = controllers().iter().flat_map(|c| c.plans(state)).find(|p| p.recipe == recipe).unwrap();
@@ -108,4 +108,14 @@ fn guests_of_which_nothing_is_known_count_as_burners() {
     assert!((beside(Finding::default()) - 1.5).abs() < 1e-6, "as beside a burner");
     let idle = Finding { role: Role::Idle, ..Finding::default() };
     assert!((beside(idle) - 1.0).abs() < 1e-6, "nothing is to be had from an idle one");
+}
+
+#[test]
+fn a_step_of_nice_is_worth_a_quarter() {
+    let host = Setting::new(Topology::flat(2), PriorityDomain::Nice);
+    let host = host.guest("a", 2048, Does::Burns(2, 0.5)).guest("b", 1024, Does::Burns(2, 0.5));
+    let state = host.state();
+    let then = of(&state, "nice-by-weight");
+    let ratio = term(&then, "a").party.run / term(&then, "b").party.run;
+    assert!((ratio - 1.25f64.powi(3)).abs() < 1e-6 && then.gain(&state.score) > 0.05, "{}", then.score);
 }

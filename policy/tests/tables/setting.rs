@@ -38,6 +38,7 @@ pub(crate) enum Does {
 }
 
 /// A host under construction.
+#[derive(Clone)]
 pub(crate) struct Setting(State);
 
 impl Setting {

@@ -30,7 +30,8 @@ pub struct ArbiterConfig {
     /// Rest after a closed decision before the next. 0..=3600000. Default 4000: the new state must have been seen for
     /// most of a window.
     pub cool_down_ms: u64,
-    /// Decisions a minute at most. 1..=60. Default 5: a trial takes about 10 s.
+    /// Decisions a minute at most. 1..=60. Default 5: a trial takes about 10 s. Each decision is one step of up to
+    /// `changes_per_decision` changes, and as many back: what is bounded is how often the host is disturbed.
     pub decisions_per_min: u32,
     /// Single knob changes in one decision at most. 1..=10000. Default 160: some 20 guests of 8 threads, half a second
     /// of libvirt calls.

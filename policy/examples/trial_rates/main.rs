@@ -11,14 +11,13 @@ const GAINS: [f64; 9] = [-0.20, -0.05, 0.0, 0.03, 0.05, 0.10, 0.20, 0.30, 0.50];
 const COSTS: [f64; 7] = [-0.20, -0.10, -0.05, -0.03, -0.01, 0.0, 0.05];
 
 fn main() {
-    let ordinary = table(&GAINS, false, &mut Normal::new(1));
+    table(&GAINS, false, &mut Normal::new(1));
     println!("\nthe same of changes that brought guests back to their floors");
-    let cures = table(&COSTS, true, &mut Normal::new(2));
-    println!("{} trials in all", ordinary + cures);
+    table(&COSTS, true, &mut Normal::new(2));
 }
 
-/// Prints one table and gives the number of trials behind it.
-fn table(gains: &[f64], cured: bool, random: &mut Normal) -> u32 {
+/// Prints one table and the number of trials behind it.
+fn table(gains: &[f64], cured: bool, random: &mut Normal) {
     let mut total = 0;
     println!("per cent kept (mean ticks to the verdict), {TRIALS} trials a cell");
     print!("| noise | rho | before |");
@@ -40,5 +39,5 @@ fn table(gains: &[f64], cured: bool, random: &mut Normal) -> u32 {
             }
         }
     }
-    total
+    println!("{total} trials");
 }

@@ -55,7 +55,8 @@ impl Controller for Priority {
     }
 }
 
-/// Shares that a weight stands for: the default weight is the platform's default value.
+/// Shares that a weight stands for: the default weight is the platform's default value, also for the guests that are not
+/// turned, so that others cannot be scaled away from it where v2's whole steps are coarse.
 fn shares(domain: PriorityDomain, weight: u32, times: u64) -> Option<u64> {
     let unit = u64::from(GuestMeta::default().weight);
     let (default, least, most) = match domain {
@@ -63,7 +64,7 @@ fn shares(domain: PriorityDomain, weight: u32, times: u64) -> Option<u64> {
         PriorityDomain::CgroupV2 => (100, 1, 10_000),
         PriorityDomain::Nice | PriorityDomain::None => return None,
     };
-    Some((u64::from(weight) * times * default / unit).clamp(least, most))
+    Some(((u64::from(weight) * times * default + unit / 2) / unit).clamp(least, most))
 }
 
 fn active(state: &State) -> impl Iterator<Item = &Subject> {

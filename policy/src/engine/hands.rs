@@ -11,8 +11,10 @@ use crate::knob::{Knob, KnobValue};
 use crate::units::{GuestId, MonoNs, UnixMs};
 use std::collections::VecDeque;
 
-/// An actuator that has not answered for so long will not: its own time-out is far below.
-const ANSWER_MAX_MS: u64 = 60_000;
+/// An actuator that has not answered for so long will not. It asks three questions (is a job active, what is the value, what has
+/// become of it) and writes once, and each of these may wait for a call slot and then as long again for libvirt: at most 60 s
+/// for a question and 120 s for a write, which is as far as the daemon's configuration goes.
+const ANSWER_MAX_MS: u64 = 2 * (3 * 60_000 + 120_000);
 /// First and longest rest of a refused way back.
 const RETRY_FIRST_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 300_000;

@@ -186,6 +186,23 @@ fn a_refused_change_rolls_the_trial_back() {
 }
 
 #[test]
+fn an_answer_is_waited_for_as_long_as_it_can_come() {
+    let (mut w, ..) = World::pinned_neighbours();
+    w.mute = true;
+    w.seconds(12);
+    assert!(w.engine.open_decision().is_some(), "{}", w.story());
+    // The change under way has to be undone first, if it is made after all.
+    w.command(Command::Pause);
+    w.host.step_ns = 100_000_000;
+    w.seconds(580);
+    assert_eq!(w.decisions().next().unwrap().verdict, Verdict::Pending, "{}", w.story());
+    w.mute = false;
+    w.seconds(20);
+    reverted_with(&w, "paused by command");
+    assert!(w.at_originals());
+}
+
+#[test]
 fn a_hung_guest_gets_its_knobs_back_when_it_answers() {
     let mut w = on_trial();
     let (&burner, _) = w.host.guests.iter().find(|(_, g)| g.name == "burner-b").unwrap();

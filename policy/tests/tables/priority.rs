@@ -88,3 +88,21 @@ fn nobody_waits_nothing_is_planned() {
     let easy = Setting::flat(2).guest("w", 2048, Does::Writes(0.01)).guest("a", 1024, Does::Burns(1, 0.99));
     assert!(Priority.plans(&easy.state()).is_empty());
 }
+
+#[test]
+fn weights_become_what_the_platform_has() {
+    let shares = |domain, weight| {
+        let host = Setting::new(Topology::flat(2), domain);
+        plan(
+            host.guest("a", weight, Does::Burns(2, 0.4)).guest("w", 1024, Does::Burns(1, 0.4)),
+            "shares-by-weight",
+        )
+    };
+    let v2 = [(1, "1"), (15, "1"), (16, "2"), (100, "10"), (102_400, "10000"), (4_000_000, "10000")];
+    let v1 = [(1, "2"), (3, "3"), (262_144, "262144"), (4_000_000, "262144")];
+    for (domain, table) in [(CgroupV2, &v2[..]), (CgroupV1, &v1[..])] {
+        for (weight, expected) in table {
+            assert_eq!(shares(domain, *weight), format!("a.shares={expected}"), "{weight}");
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) refuse: BTreeSet<(GuestId, Knob)>,
     /// Whether what is refused is done all the same, as after a time-out.
     pub(crate) late: bool,
+    /// Whether changes are never answered, nor made.
+    pub(crate) mute: bool,
     /// Ticks that changes take, 0 = within the same tick.
     pub(crate) slow: u32,
     queue: VecDeque<(Effect, Asked)>,
@@ -54,6 +56,7 @@ impl World {
             last: Tick::default(),
             refuse: BTreeSet::new(),
             late: false,
+            mute: false,
             slow: 0,
             queue: VecDeque::new(),
             seen_cpus: None,
@@ -187,6 +190,7 @@ impl World {
             let (mode, per_min) = (self.engine.mode(), self.config.arbiter.decisions_per_min);
             self.lint.see(&effect, asked, &self.host, mode, per_min);
             match effect {
+                Effect::Apply { .. } if self.mute => {}
                 Effect::Apply { decision, change } => {
                     if self.die_after == Some(0) {
                         self.die_after = None;

@@ -97,6 +97,9 @@ pub enum RequestError {
     /// Bad argument.
     #[error("{0}")]
     InvalidArgs(String),
+    /// Knobs that were to go back are not there yet: which, and why. It is gone on with.
+    #[error("{0}")]
+    Unfinished(String),
     /// libvirt, the store or an actuator failed; what was and was not done.
     #[error("{0}")]
     Failed(String),
@@ -125,9 +128,9 @@ pub enum Request {
     },
     /// One decision from the journal.
     Decision(DecisionId, Reply<Decision>),
-    /// Undo one kept or pending decision; answers with one line per change.
+    /// Undo one kept or pending decision; answers with one line per change when its knobs are back.
     Revert(DecisionId, Reply<Vec<String>>),
-    /// Put every knob of one guest, or of all, back to its original; answers with one line per knob.
+    /// Put every knob of one guest, or of all, back to its original; answers with one line per knob when they are back.
     Restore(Option<GuestId>, Reply<Vec<String>>),
     /// Read the configuration again; a bad one is refused and the old one stays.
     Reload(Reply<()>),

@@ -130,3 +130,110 @@ fn maintainer_scripts_are_shell() {
         assert!(said.status.success(), "{script}: {}", String::from_utf8_lossy(&said.stderr));
     }
 }
+
+/// Another root for the maintainer scripts, with stand-ins for what they call.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    /// `trimtabctl restore` exits with `code` until it has been called so often.
+    fn new(code: u8, until: u32) -> Self {
+        let root = Self(tempfile::tempdir().unwrap());
+        for dir in ["bin", "run/systemd/system", "run/trimtab", "var/lib/trimtab", "etc/trimtab"] {
+            fs::create_dir_all(root.path(dir)).unwrap();
+        }
+        let calls = root.path("calls").display().to_string();
+        let ctl = format!(
+            "echo \"$1\" >> {calls}\n[ \"$1\" != restore ] || [ $(grep -c restore {calls}) -ge {until} ] || exit {code}"
+        );
+        let noted = format!("echo \"$1\" >> {calls}");
+        for (name, text) in [
+            ("trimtabctl", ctl.as_str()),
+            ("deb-systemd-invoke", &noted),
+            ("systemctl", ""),
+            ("getent", "exit 2"),
+        ] {
+            let program = root.path("bin").join(name);
+            fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        root
+    }
+
+    fn path(&self, inside: &str) -> PathBuf {
+        self.0.path().join(inside)
+    }
+
+    /// What the mirror on tmpfs says of two guests, one of which (`gone`) has ended.
+    fn turned(&self) {
+        let row = |name: &str, pid: u32| {
+            let value = r#""{\"cpus\":\"0-1\"}""#;
+            format!(
+                r#"{{"guest":"1-2","guest_name":"{name}","pid":{pid},"knob":"vcpu0.affinity","value":{value},"ours":{value},"back_to":null}}"#
+            )
+        };
+        let (lives, gone) = (row("web", std::process::id()), row("gone", u32::MAX));
+        let mirror = format!(r#"{{"format":1,"originals":[{gone},{lives}],"decisions":[]}}"#);
+        fs::write(self.path("run/trimtab/originals.json"), mirror).unwrap();
+    }
+
+    /// Runs a script with every path of its own moved into this root; what it said on standard error.
+    fn run(&self, script: &str, argument: &str) -> String {
+        let mut text = text(&format!("systemd/debian/{script}"));
+        for dir in ["/run/", "/var/lib/", "/etc/", "/usr/bin/"] {
+            text = text.replace(dir, &format!("{}{dir}", self.0.path().display()));
+        }
+        let said = Command::new("sh")
+            .args(["-c", &text, script, argument])
+            .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stderr).unwrap()
+    }
+
+    fn calls(&self) -> String {
+        fs::read_to_string(self.path("calls")).unwrap().replace('\n', " ")
+    }
+}
+
+#[test]
+fn removal_waits_for_knobs_and_says_which_stay_turned() {
+    let slow = Root::new(6, 3);
+    let said = slow.run("prerm", "remove");
+    assert_eq!((slow.calls().as_str(), said.as_str()), ("pause restore restore restore stop ", ""));
+    let hung = Root::new(6, 99);
+    hung.turned();
+    let said = hung.run("prerm", "remove");
+    assert_eq!(hung.calls().matches("restore").count(), 6, "not for ever");
+    assert!(hung.calls().ends_with("stop "), "{}", hung.calls());
+    assert!(
+        said.contains("WARNING") && said.contains(r#"vcpu0.affinity of web, was {"cpus":"0-1"}"#),
+        "{said}"
+    );
+    assert!(!said.contains("of gone"), "{said}");
+    // Anything else than "not back yet" is not mended by asking again.
+    let away = Root::new(3, 99);
+    away.run("prerm", "remove");
+    assert_eq!(away.calls(), "pause restore stop ");
+    let upgraded = Root::new(6, 99);
+    upgraded.turned();
+    assert_eq!(upgraded.run("prerm", "upgrade"), "");
+    assert!(!upgraded.path("calls").exists());
+}
+
+#[test]
+fn a_purge_tells_what_it_forgets() {
+    let root = Root::new(0, 0);
+    root.turned();
+    assert_eq!(root.run("postrm", "remove"), "");
+    assert!(root.path("run/trimtab/originals.json").exists());
+    let said = root.run("postrm", "purge");
+    assert!(said.contains("WARNING") && said.contains("vcpu0.affinity of web, was"), "{said}");
+    assert!(!root.path("run/trimtab").exists() && !root.path("var/lib/trimtab").exists());
+    assert_eq!(root.run("postrm", "purge"), "", "nothing is left to be told");
+    let function = |script: &str| {
+        let text = text(&format!("systemd/debian/{script}"));
+        between(&text, "still_turned() {", "\n}")[0].to_owned()
+    };
+    assert_eq!(function("prerm"), function("postrm"));
+}

@@ -13,6 +13,7 @@ mod questions;
 pub mod requests;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod view;
 
 use crate::handle::{Reply, View};
@@ -102,7 +103,7 @@ pub struct ControlLoop {
     seen: Arc<Rates>,
     /// Shared with the views, which are made at every tick while decisions rarely change.
     decisions: Vec<Arc<Decision>>,
-    undone: requests::Undone,
+    undone: Vec<undo::Asker>,
     view: watch::Sender<Arc<View>>,
     policy_toml: String,
 }
@@ -132,7 +133,7 @@ impl ControlLoop {
             store_health: "ok".to_owned(),
             seen: Arc::default(),
             decisions: newest.into_iter().map(Arc::new).collect(),
-            undone: requests::Undone::default(),
+            undone: Vec::new(),
             view,
             policy_toml,
         }
@@ -147,7 +148,7 @@ impl ControlLoop {
     /// A tick falls: read the host, ask for the rest.
     pub fn on_tick(&mut self, at: MonoNs, wall: UnixMs, store_health: String) -> Vec<Work> {
         let mut work = Vec::new();
-        self.undone.answer(self.engine.is_busy(), at);
+        self.answer_undone(at);
         self.store_health = store_health;
         self.finish(&mut work);
         self.tick += 1;
@@ -338,7 +339,7 @@ impl ControlLoop {
         self.want(done.change.guest, Ask::Knobs, &mut work);
         let effects = self.engine.applied(now, wall, done.decision, &done.change, &done.outcome);
         self.perform(wall, effects, &mut work);
-        self.undone.answer(self.engine.is_busy(), now);
+        self.answer_undone(now);
         work
     }
 

@@ -11,37 +11,6 @@ use trimtab_policy::engine::{Command, CommandError};
 use trimtab_policy::sample::GuestMeta;
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
 
-/// Longest time that an asker waits for knobs to go back; what is still under way then is said.
-const UNDO_PATIENCE_S: f64 = 10.0;
-
-/// Askers who wait until the knobs they asked for are back.
-#[derive(Debug, Default)]
-pub(super) struct Undone {
-    waiting: Vec<(MonoNs, Vec<String>, Reply<Vec<String>>)>,
-}
-
-impl Undone {
-    fn wait(&mut self, since: MonoNs, lines: Vec<String>, reply: Reply<Vec<String>>) {
-        self.waiting.push((since, lines, reply));
-    }
-
-    /// Answers everybody once nothing is under way, and those whose patience is over.
-    pub(super) fn answer(&mut self, busy: bool, now: MonoNs) {
-        let over = |since: &MonoNs| now.secs_since(*since) > UNDO_PATIENCE_S;
-        for (since, mut lines, reply) in std::mem::take(&mut self.waiting) {
-            if busy && !over(&since) {
-                self.waiting.push((since, lines, reply));
-                continue;
-            }
-            if busy {
-                lines.push("some knobs are still on their way back: trimtabctl guests shows them".to_owned());
-            }
-            // The asker may have given up.
-            let _ = reply.send(Ok(lines));
-        }
-    }
-}
-
 /// What is to be asked of the journal, with the channel for its answer.
 #[derive(Debug)]
 pub enum Question {
@@ -84,10 +53,14 @@ impl ControlLoop {
             Request::Pause(reply) => self.command(now, wall, Command::Pause, reply, &mut work),
             Request::Resume(reply) => self.command(now, wall, Command::Resume, reply, &mut work),
             Request::Revert(id, reply) => match self.at_hand(id) {
-                Some(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
+                Some(decision) => {
+                    self.undo(now, wall, &Command::Revert(Box::new(decision)), reply, &mut work);
+                }
                 None => work.push(Work::AskJournal(Question::ToRevert(id, reply))),
             },
-            Request::Restore(guest, reply) => self.undo(now, wall, Command::Restore(guest), reply, &mut work),
+            Request::Restore(guest, reply) => {
+                self.undo(now, wall, &Command::Restore(guest), reply, &mut work);
+            }
             Request::Decisions { guest, limit, reply } => {
                 let wanted = self.decisions.iter().filter(|d| guest.is_none_or(|guest| d.guest == guest));
                 let at_hand = wanted.take(limit as usize).map(|d| Decision::clone(d)).collect();
@@ -137,7 +110,7 @@ impl ControlLoop {
     ) -> Vec<Work> {
         let mut work = Vec::new();
         match decision {
-            Ok(decision) => self.undo(now, wall, Command::Revert(Box::new(decision)), reply, &mut work),
+            Ok(decision) => self.undo(now, wall, &Command::Revert(Box::new(decision)), reply, &mut work),
             Err(error) => drop(reply.send(Err(error))),
         }
         work
@@ -160,24 +133,6 @@ impl ControlLoop {
         };
         // The asker may have given up.
         let _ = reply.send(answer);
-    }
-
-    fn undo(
-        &mut self,
-        now: MonoNs,
-        wall: UnixMs,
-        command: Command,
-        reply: Reply<Vec<String>>,
-        work: &mut Vec<Work>,
-    ) {
-        match self.engine.command(now, wall, command) {
-            Ok((effects, answer)) => {
-                self.perform(wall, effects, work);
-                self.undone.wait(now, answer.lines, reply);
-                self.undone.answer(self.engine.is_busy(), now);
-            }
-            Err(error) => drop(reply.send(Err(error.into()))),
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The state machine without a host: answers that come, come late, or never come.
 
+mod undo;
+
 use super::*;
 use crate::handle::{Request, RequestError};
 use crate::sensors::SensorsConfig;
 use tokio::sync::oneshot;
-use trimtab_policy::decision::{Change, Mode, Outcome, Verdict};
+use trimtab_policy::decision::{Change, Mode, Original, Outcome, Verdict};
 use trimtab_policy::engine::Start;
 use trimtab_policy::knob::Family;
 use trimtab_policy::sample::GuestState;
@@ -19,10 +21,14 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::holding(Vec::new())
+    }
+    /// A daemon that finds these knobs turned.
+    fn holding(originals: Vec<Original>) -> Self {
         let (sender, view) = watch::channel(Arc::new(View::default()));
         let sensors = Sensors::new(SensorsConfig { perf: false, ..SensorsConfig::default() }).unwrap();
         let around = Surroundings { pid_dir: "/nonexistent".into(), journal_every_ticks: 2, questions: 3 };
-        let engine = Engine::new(Start { next_decision: 1, ..Start::default() });
+        let engine = Engine::new(Start { next_decision: 1, originals, ..Start::default() });
         let control = ControlLoop::new(engine, sensors, around, Vec::new(), "# policy".to_owned(), sender);
         Self { control, view, now: 0 }
     }

@@ -88,8 +88,9 @@ impl Manager {
         Ok(DecisionRecord::from(&decision))
     }
 
-    /// Undo one kept or pending decision; answers with one line per change.
-    /// Needs org.trimtab1.revert. Errors: NotFound, Conflict, Failed, NotAuthorized.
+    /// Undo one kept or pending decision; answers with one line per change when its knobs are back, or after 10 s in which
+    /// none of them came back with Unfinished.
+    /// Needs org.trimtab1.revert. Errors: NotFound, Conflict, Unfinished, Failed, NotAuthorized.
     #[zbus(out_args("lines"))]
     async fn revert(
         &self,
@@ -102,8 +103,9 @@ impl Manager {
     }
 
     /// Put every knob of one guest (UUID or name), or of all guests (empty text), back to what it was before Trimtab first
-    /// touched it; answers with one line per knob.
-    /// Needs org.trimtab1.restore. Errors: NotFound, Failed, NotAuthorized.
+    /// touched it; answers with one line per knob when they are back, or after 10 s in which none of them came back with
+    /// Unfinished.
+    /// Needs org.trimtab1.restore. Errors: NotFound, Unfinished, Failed, NotAuthorized.
     #[zbus(out_args("lines"))]
     async fn restore(
         &self,

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 /// Longest wait for an answer from memory or the journal.
 pub(super) const QUICK: Duration = Duration::from_secs(5);
-/// Longest wait for an answer that takes calls to libvirt, for every knob of every guest in the worst case.
+/// Longest wait for an answer that takes calls to libvirt. Knobs that are not back by then are named by the loop, in time.
 pub(super) const LONG: Duration = Duration::from_secs(60);
 
 impl From<RequestError> for Error {
@@ -18,6 +18,7 @@ impl From<RequestError> for Error {
             RequestError::NotFound(text) => Self::NotFound(text),
             RequestError::Conflict(text) => Self::Conflict(text),
             RequestError::InvalidArgs(text) => Self::InvalidArgs(text),
+            RequestError::Unfinished(text) => Self::Unfinished(text),
             RequestError::Failed(text) => Self::Failed(text),
         }
     }

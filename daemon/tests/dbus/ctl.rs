@@ -118,6 +118,7 @@ async fn exit_codes_tell_failures_apart() {
     for (args, code, message) in [
         (&["revert", "1"][..], 1, "decision 1 was reverted already"),
         (&["revert", "9"], 1, "SetSchedulerParameters of burner"),
+        (&["revert", "8"], 6, "1 of 2 knobs are not back yet"),
         (&["reload"], 2, "trimtab.toml:3: mode"),
         (&["explain", "77"], 5, "no decision 77"),
         (&["guest", "nobody"], 5, "no guest 'nobody'"),

@@ -96,6 +96,7 @@ async fn answer(
                 let _ = reply.send(match id {
                     2 => Ok(vec!["burner cpu.shares: done".to_owned()]),
                     1 => Err(RequestError::Conflict("decision 1 was reverted already".to_owned())),
+                    8 => Err(RequestError::Unfinished("1 of 2 knobs are not back yet".to_owned())),
                     9 => Err(RequestError::Failed("SetSchedulerParameters of burner: no answer".to_owned())),
                     _ => Err(RequestError::NotFound(format!("no decision {id}"))),
                 });

@@ -12,7 +12,8 @@ Exit status:
   2  wrong usage, or an argument or configuration that the daemon refused
   3  the daemon, or the bus, does not answer
   4  not authorized
-  5  no such guest or decision";
+  5  no such guest or decision
+  6  not every knob is back yet: the message names the others, and trimtabd goes on trying";
 
 /// Shown by `--help`, and the man page's description.
 const ABOUT: &str = "\

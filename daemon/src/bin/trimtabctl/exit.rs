@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     NotAuthorized,
     /// No such guest or decision.
     NotFound,
+    /// Knobs are still on their way back.
+    Unfinished,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Self::Away => 3,
             Self::NotAuthorized => 4,
             Self::NotFound => 5,
+            Self::Unfinished => 6,
         }
     }
 }
@@ -55,6 +58,7 @@ impl From<ClientError> for Failure {
             ClientError::Daemon(Error::NotFound(_)) => Kind::NotFound,
             ClientError::Daemon(Error::NotAuthorized(_)) => Kind::NotAuthorized,
             ClientError::Daemon(Error::InvalidArgs(_)) => Kind::Usage,
+            ClientError::Daemon(Error::Unfinished(_)) => Kind::Unfinished,
             ClientError::Daemon(Error::Failed(_) | Error::Conflict(_) | Error::ZBus(_)) => Kind::Failed,
         };
         let mut message = error.to_string();

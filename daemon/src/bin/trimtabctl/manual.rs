@@ -9,7 +9,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use std::path::Path;
 
 /// Exit status and meaning, for the man page and `--help`.
-const EXIT_STATUS: [(&str, &str); 6] = [
+const EXIT_STATUS: [(&str, &str); 7] = [
     ("0", "Done."),
     ("1", "The daemon refused or failed; the message says what was and was not done."),
     ("2", "Wrong usage, or an argument or configuration that the daemon refused."),
@@ -19,6 +19,10 @@ const EXIT_STATUS: [(&str, &str); 6] = [
         "Not authorized: polkit said no, or where no polkit runs, the caller is neither root nor in group trimtab.",
     ),
     ("5", "No such guest or decision."),
+    (
+        "6",
+        "restore, revert: not every knob is back yet. The message names the others, and trimtabd goes on trying.",
+    ),
 ];
 
 const ENVIRONMENT: [(&str, &str); 3] = [

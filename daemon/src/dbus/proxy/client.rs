@@ -51,6 +51,7 @@ fn text(error: &Error) -> String {
         Error::NotFound(text)
         | Error::Conflict(text)
         | Error::InvalidArgs(text)
+        | Error::Unfinished(text)
         | Error::Failed(text)
         | Error::NotAuthorized(text) => text.clone(),
         Error::ZBus(error) => error.to_string(),

@@ -27,7 +27,7 @@ pub const GUEST: &str = "org.trimtab1.Guest";
 /// Most decisions that one call of `Decisions` returns.
 pub const MAX_DECISIONS: u32 = 10_000;
 
-/// Why a call failed, as a D-Bus error `org.trimtab1.Error.<variant>`. Nothing was changed unless `Failed` says so.
+/// Why a call failed, as a D-Bus error `org.trimtab1.Error.<variant>`. Nothing was changed unless `Failed` or `Unfinished` say so.
 #[derive(Clone, Debug, zbus::DBusError)]
 #[zbus(prefix = "org.trimtab1.Error")]
 pub enum Error {
@@ -40,6 +40,8 @@ pub enum Error {
     Conflict(String),
     /// Bad argument.
     InvalidArgs(String),
+    /// Knobs that were to go back are not there yet; the text names them, and the daemon goes on trying.
+    Unfinished(String),
     /// The control loop, libvirt or the journal failed; the text says what was and was not done.
     Failed(String),
     /// The caller may not do that.

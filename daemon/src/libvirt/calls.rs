@@ -8,7 +8,12 @@
 //! multiple threads issue RPC calls"), and is noticed only when something else happens on the connection, at the latest
 //! the keep-alive every 5 s. With a call stuck for good this is every fifth to second call, because each D-Bus call is
 //! two or three calls of libvirt in a row (seen with strace; measured: 3 of 40 calls took 5.0 s, the others 6 ms). So a
-//! call that is overdue is followed by a cheap one, which wakes that thread, until it is answered. May not: retry.
+//! call that is overdue is followed by a cheap one, which wakes that thread, until it is answered.
+//!
+//! At most one nudge is out, in a slot of its own, which it keeps until it is answered like any call. With the calls (3, and
+//! the reserve once those are stuck) that is at most 5 at a time, as many as libvirtd works on for one client. libvirt-dbus has
+//! 4 threads unless told otherwise, so a nudge beside the reserve waits in its queue until one is free: it keeps no thread from
+//! a call for longer than the milliseconds of its own. May not: retry.
 
 use super::limits::{Limits, Whom};
 use super::link::{Link, connect_proxy};
@@ -79,11 +84,10 @@ impl Link {
                 if kind != Some(errors::Kind::Away) {
                     link.answered();
                 }
-                link.limits.back(
-                    &ticket,
-                    place,
-                    !matches!(kind, Some(errors::Kind::Away | errors::Kind::Busy)),
-                );
+                let answered = !matches!(kind, Some(errors::Kind::Away | errors::Kind::Busy));
+                if link.limits.back(&ticket, place, answered) {
+                    link.look();
+                }
                 result
             }
         });
@@ -110,6 +114,9 @@ impl Link {
             Err(_) => {
                 self.limits.timed_out(&ticket);
                 tracing::debug!(call, whom = self.label(whom), "stuck");
+                if self.limits.all_stuck() {
+                    self.look();
+                }
                 Err(LibvirtError::Timeout { call, whom: self.label(whom), timeout_ms: limit_ms })
             }
         }
@@ -119,10 +126,19 @@ impl Link {
     fn nudge_io(&self, connection: &Connection) {
         let Some(slot) = self.limits.nudge_slot() else { return };
         let (connection, path) = (connection.clone(), self.config.path.clone());
+        let limit = self.config.read_timeout;
         tokio::spawn(async move {
             let version = async { connect_proxy(&connection, path).await?.lib_version().await };
+            tokio::pin!(version);
             // Its answer is of no interest: whether libvirt answers is found out by the call that is waited for.
-            if let Err(error) = version.await {
+            let answer = match timeout(limit, &mut version).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    tracing::debug!("a nudge is not answered either: no other until it is");
+                    version.await
+                }
+            };
+            if let Err(error) = answer {
                 tracing::debug!(%error, "nudge");
             }
             drop(slot);

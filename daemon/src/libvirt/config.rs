@@ -11,8 +11,9 @@ pub const BULK_TIMEOUT: Duration = Duration::from_millis(750);
 /// Assumption: libvirt itself gives up a change after 30 s (QEMU_JOB_WAIT_TIME, "cannot acquire state change lock").
 /// Waiting a little longer means that a change never lands after it was reported as not done.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(35);
-/// Assumption: libvirt-dbus runs with its default of 4 worker threads; one of them stays free for everybody else, and for one
-/// call more once all of these are stuck. libvirtd itself works on 5 calls of one client at a time (max_client_requests).
+/// Assumption: libvirt-dbus runs with its default of 4 worker threads; one of them stays free for everybody else, for a nudge
+/// of some milliseconds, and for one call more once all of these are stuck. libvirtd itself works on 5 calls of one client at a
+/// time (max_client_requests): these, that one more and the nudge.
 pub const MAX_IN_FLIGHT: usize = 3;
 /// Assumption: an answer or an error comes at least this often from a daemon that samples at 1 Hz; without any call for
 /// so long, one is made, because libvirt-dbus reconnects to a restarted libvirtd only when it is called.

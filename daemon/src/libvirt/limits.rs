@@ -5,7 +5,8 @@
 //! answer comes, not when the caller's patience ends (a call that is still out after its time-out is *stuck*). A guest has one
 //! call out at a time and none while one of it is stuck, so that it takes one slot, however much is wanted of it. Once every
 //! slot is stuck there is one more, the *reserve*, for guests whose last call was answered, in time or late, and for what asks
-//! no guest. Late is no failure: such a call waited behind others and not for its guest.
+//! no guest. Late is no failure: such a call waited behind others and not for its guest. Nudges (see `calls`) have one slot of
+//! their own and never one of these: they would use up what the calls need that they are to help.
 //! May not: make calls. Reads tokio's clock, for back-offs only.
 
 use super::LibvirtError;
@@ -83,6 +84,7 @@ pub(super) struct Place {
 pub(super) struct Limits {
     /// `max` of them, and one more as long as that many are stuck.
     slots: Arc<Semaphore>,
+    /// One.
     nudge: Arc<Semaphore>,
     max: usize,
     state: Mutex<State>,
@@ -145,10 +147,10 @@ impl Limits {
         })
     }
 
-    /// A slot for a nudge: a free one, or the one kept for nudges, which keep it for some milliseconds.
+    /// The slot for nudges, unless one is out. To be kept until it is answered: what libvirt has not answered it has not
+    /// forgotten, and a nudge after it would only wait behind it.
     pub(super) fn nudge_slot(&self) -> Option<OwnedSemaphorePermit> {
-        let free = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
-        free(&self.slots).or_else(|| free(&self.nudge))
+        self.nudge.clone().try_acquire_owned().ok()
     }
 
     /// Whether the bulk statistics may ask monitors: not when getting stuck would take the reserve.
@@ -197,19 +199,22 @@ impl Limits {
         }
     }
 
-    /// The answer is there, in time or late. `answered`: it is an answer and not a failure of the guest's monitor.
-    pub(super) fn back(&self, ticket: &Ticket, place: Place, answered: bool) {
+    /// The answer is there, in time or late. `answered`: it is an answer and not a failure of the guest's monitor. True if calls
+    /// get through again that did not before.
+    pub(super) fn back(&self, ticket: &Ticket, place: Place, answered: bool) -> bool {
         let mut state = self.lock();
+        let none_got_through = state.stuck > self.max;
         let mut progress = lock(&ticket.progress);
         let was_stuck = std::mem::replace(&mut *progress, Progress::Back) == Progress::Stuck;
         state.stuck -= usize::from(was_stuck);
+        let again = none_got_through && state.stuck <= self.max;
         if was_stuck && state.stuck + 1 == self.max {
             // One of the slots works again: the reserve is taken in.
             place.slot.forget();
         }
         match ticket.whom {
             Whom::Guest(id) => {
-                let Some(guest) = state.guests.get_mut(&id) else { return };
+                let Some(guest) = state.guests.get_mut(&id) else { return again };
                 guest.stuck -= usize::from(was_stuck);
                 if answered && guest.stuck == 0 {
                     (guest.failures, guest.until) = (0, None);
@@ -227,6 +232,7 @@ impl Limits {
             }
             Whom::Bulk | Whom::Host => {}
         }
+        again
     }
 
     /// What statistics say of a guest. True if this is news.
@@ -299,8 +305,8 @@ mod tests {
         (ticket, place)
     }
 
-    fn back(limits: &Limits, (ticket, place): (Arc<Ticket>, Place), answered: bool) {
-        limits.back(&ticket, place, answered);
+    fn back(limits: &Limits, (ticket, place): (Arc<Ticket>, Place), answered: bool) -> bool {
+        limits.back(&ticket, place, answered)
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,6 +336,16 @@ mod tests {
         assert!(admit(&limits, A).is_err());
         back(&limits, stuck, true);
         assert_eq!(admit(&limits, A), Ok(()));
+    }
+
+    #[test]
+    fn a_nudge_takes_no_slot_of_the_calls() {
+        let limits = Limits::new(3);
+        let nudge = limits.nudge_slot().unwrap();
+        assert_eq!(limits.slots.available_permits(), 3);
+        assert!(limits.nudge_slot().is_none(), "one at a time, also while slots are free");
+        drop(nudge);
+        assert!(limits.nudge_slot().is_some());
     }
 
     #[test]
@@ -377,8 +393,8 @@ mod tests {
         assert!(limits.all_stuck());
         assert!(matches!(limits.admit(Whom::Host, String::new), Err(LibvirtError::Away(_))));
         // They come back in any order, and in the end there are as many slots as in the beginning.
-        for (stuck, free) in [(two, 1), (four, 1), (one, 2), (three, 3)] {
-            back(&limits, stuck, true);
+        for (stuck, free, news) in [(two, 1, true), (four, 1, false), (one, 2, false), (three, 3, false)] {
+            assert_eq!(back(&limits, stuck, true), news);
             assert!(limits.admit(Whom::Host, String::new).is_ok());
             assert_eq!(limits.slots.available_permits(), free);
         }

@@ -39,7 +39,7 @@ pub(super) struct Link {
     pub(super) limits: Limits,
     state: Mutex<State>,
     /// Something happened that the task should look at.
-    nudge: Notify,
+    wake: Notify,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Link {
             names: Names::default(),
             limits,
             state,
-            nudge: Notify::new(),
+            wake: Notify::new(),
         }
     }
 
@@ -88,7 +88,12 @@ impl Link {
     /// A call found libvirt away: the task has to look.
     pub(super) fn suspect(&self, why: String) {
         self.lock().suspect = Some(why);
-        self.nudge.notify_one();
+        self.look();
+    }
+
+    /// Wakes the task up.
+    pub(super) fn look(&self) {
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,7 +202,8 @@ impl Link {
                 // Told even if the probe finds everything in order again: signals may have been lost meanwhile.
                 self.down(&mut up, why);
             }
-            if !up || self.silent() {
+            // With every call stuck the probe is not even made: that says so at once, and not after the silence.
+            if !up || self.silent() || self.limits.all_stuck() {
                 match self.probe(calls).await {
                     Ok(()) if !up => {
                         self.up(&mut up, calls);
@@ -214,8 +220,8 @@ impl Link {
             if !up {
                 retry = (retry * 2).min(LONGEST_RETRY);
             }
-            // Nudged or not, the loop looks at everything again.
-            let _ = tokio::time::timeout(pause, self.nudge.notified()).await;
+            // Woken up or not, the loop looks at everything again.
+            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
         }
     }
 
@@ -254,7 +260,15 @@ impl Link {
         let version = self.call_on(calls.clone(), "LibVersion", Whom::Host, limit, move |bus| async move {
             connect_proxy(&bus, path).await?.lib_version().await
         });
-        version.await.map(drop).map_err(|e| e.to_string())
+        let silence = || self.lock().last_answer.elapsed().as_secs();
+        version.await.map(drop).map_err(|error| match error {
+            LibvirtError::Away(why) if self.limits.all_stuck() => format!("libvirt does not answer: {why}"),
+            // No slot: those who hold them are patient, such as a change. It is libvirt that is late, and not this call.
+            LibvirtError::Timeout { .. } | LibvirtError::NoSlot { .. } => {
+                format!("libvirt does not answer: nothing for {} s", silence())
+            }
+            error => error.to_string(),
+        })
     }
 
     async fn has_owner(&self, calls: &Connection) -> bool {

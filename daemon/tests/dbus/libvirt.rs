@@ -3,7 +3,7 @@
 
 use crate::bus::PrivateBus;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -27,6 +27,11 @@ struct Desk {
     blocked: AtomicUsize,
     /// Guests below this number hang.
     hung: AtomicUsize,
+    /// Nothing at all is answered.
+    stopped: AtomicBool,
+    /// Nudges and probes that came in and are not answered, and the most of them.
+    versions: AtomicUsize,
+    most_versions: AtomicUsize,
     /// Hung guests that some statistics wait for.
     held: Mutex<BTreeSet<u8>>,
     go_on: Notify,
@@ -38,6 +43,13 @@ impl Desk {
         let now = self.present.fetch_add(1, SeqCst) + 1;
         self.peak.fetch_max(now, SeqCst);
         Visit(self.clone())
+    }
+
+    /// A call is worked on: not while everything stands still.
+    async fn work(&self) {
+        if self.stopped.load(SeqCst) {
+            self.go_on.notified().await;
+        }
     }
 
     /// Waits for ever if the guest hangs, or until that is mended.
@@ -67,6 +79,7 @@ impl Desk {
     /// Nobody hangs any more.
     fn mend(&self) {
         self.hung.store(0, SeqCst);
+        self.stopped.store(false, SeqCst);
         self.go_on.notify_waiters();
     }
 }
@@ -85,6 +98,7 @@ struct Connect(Arc<Desk>);
 impl Connect {
     async fn list_domains(&self, _flags: u32) -> Vec<OwnedObjectPath> {
         let _visit = self.0.enter();
+        self.0.work().await;
         (0..GUESTS).map(|n| path(n).try_into().unwrap()).collect()
     }
     async fn domain_lookup_by_name(&self, name: &str) -> OwnedObjectPath {
@@ -97,6 +111,7 @@ impl Connect {
         _flags: u32,
     ) -> Vec<(String, HashMap<String, OwnedVariant>)> {
         let _visit = self.0.enter();
+        self.0.work().await;
         let mut all = Vec::new();
         for number in 0..GUESTS {
             all.push((format!("g{number}"), self.0.stats(number, groups).await));
@@ -104,7 +119,12 @@ impl Connect {
         all
     }
     #[zbus(property, name = "LibVersion")]
-    fn lib_version(&self) -> u64 {
+    async fn lib_version(&self) -> u64 {
+        let _visit = self.0.enter();
+        let out = self.0.versions.fetch_add(1, SeqCst) + 1;
+        self.0.most_versions.fetch_max(out, SeqCst);
+        self.0.work().await;
+        self.0.versions.fetch_sub(1, SeqCst);
         9_000_000
     }
     #[zbus(signal)]
@@ -124,6 +144,7 @@ struct Domain {
 impl Domain {
     async fn answer(&self) -> Visit {
         let visit = self.desk.enter();
+        self.desk.work().await;
         self.desk.monitor(self.number).await;
         visit
     }
@@ -137,6 +158,7 @@ impl Domain {
     }
     async fn get_stats(&self, groups: u32, _flags: u32) -> HashMap<String, OwnedVariant> {
         let _visit = self.desk.enter();
+        self.desk.work().await;
         self.desk.stats(self.number, groups).await
     }
     async fn get_job_info(&self) -> (i32, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) {
@@ -276,7 +298,8 @@ async fn three_hung_guests_leave_the_others_their_calls() {
         assert!(libvirt.knobs(id(4)).await.unwrap().contains_key(&Knob::CpuShares));
     }
     assert!(desk.blocked.load(SeqCst) <= 3, "one call for each that hangs, not more");
-    assert!(desk.peak.load(SeqCst) <= 4, "three and the reserve");
+    assert!(desk.peak.load(SeqCst) <= 5, "three, the reserve and a nudge");
+    assert_eq!(desk.most_versions.load(SeqCst), 1, "a stuck call is followed by nudges, one at a time");
     desk.mend();
     let all = async { while tick(&libvirt).await.len() < usize::from(GUESTS) {} };
     tokio::time::timeout(IN_TIME, all).await.expect("asked again once they answer");
@@ -298,8 +321,38 @@ async fn never_more_calls_than_allowed_are_out() {
     for call in calls {
         assert!(!tokio::time::timeout(IN_TIME, call).await.unwrap().unwrap().unwrap());
     }
-    let peak = desk.peak.load(SeqCst);
-    assert!((1..=3).contains(&peak), "{peak} calls at once");
+    let (peak, versions) = (desk.peak.load(SeqCst), desk.most_versions.load(SeqCst));
+    assert!((1..=3 + versions).contains(&peak) && versions <= 1, "{peak} calls at once, {versions} nudges");
+}
+
+#[tokio::test]
+async fn a_libvirt_that_stands_still_is_said_to_and_is_well_again_afterwards() {
+    let bus = PrivateBus::start();
+    let (_service, desk) = stand_in(&bus, 0).await;
+    let libvirt = client(&bus, 3).await;
+    assert_eq!(tick(&libvirt).await.len(), usize::from(GUESTS));
+    desk.stopped.store(true, SeqCst);
+    let asking = tokio::spawn({
+        let libvirt = libvirt.clone();
+        async move {
+            // As the loop does: statistics every second, and questions about guests.
+            for number in (0..GUESTS).cycle() {
+                let _ = tokio::join!(libvirt.bulk_stats(), libvirt.job_active(id(number)));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    });
+    let event = tokio::time::timeout(IN_TIME, libvirt.next_event()).await.expect("said so");
+    let LibvirtEvent::Disconnected(why) = event else { panic!("{event:?}") };
+    assert_eq!(why, "libvirt does not answer: none of 4 calls has been answered");
+    let (peak, versions) = (desk.peak.load(SeqCst), desk.most_versions.load(SeqCst));
+    assert!(peak <= 5 && versions <= 2, "{peak} calls at once, {versions} of them nudges and probes");
+    desk.mend();
+    let again = async { while libvirt.next_event().await != LibvirtEvent::Connected {} };
+    tokio::time::timeout(IN_TIME, again).await.expect("found again");
+    asking.abort();
+    let well = async { while tick(&libvirt).await.len() < usize::from(GUESTS) {} };
+    tokio::time::timeout(IN_TIME, well).await.expect("every slot is there again");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use trimtab_policy::sample::{
 };
 use trimtab_policy::units::{GuestId, MonoNs};
 
-/// Which question about a guest is out; each is asked once at a time.
+/// A question about a guest; each is asked once at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
     /// Knob values.
@@ -29,7 +29,7 @@ pub struct Tracked {
     pub name: String,
     /// qemu's pid, once found.
     pub pid: Option<i32>,
-    /// The admin's wishes; until they are known the guest is treated as excluded.
+    /// The admin's wishes; while they are not known the guest is treated as excluded.
     pub meta: Option<Arc<GuestMeta>>,
     /// State by the last statistics.
     pub state: GuestState,
@@ -54,8 +54,6 @@ pub struct Tracked {
     pub due_knobs: Option<BTreeMap<Knob, KnobValue>>,
     /// Knobs as last read back, as text: shown at every tick, read rarely.
     pub knobs: Arc<BTreeMap<String, String>>,
-    /// Questions that are out.
-    pub asked: BTreeSet<Ask>,
     /// Questions to ask as soon as there is room.
     pub wanted: BTreeSet<Ask>,
     /// Questions to ask again at the next tick, because this one was not answered in time.
@@ -70,9 +68,14 @@ impl Tracked {
         Self { name, wanted: [Ask::Metadata, Ask::Knobs, Ask::Job].into(), ..Self::default() }
     }
 
+    /// The guest has another process: another life, everything about it may differ, its wishes too.
+    pub fn restarted(&mut self, pid: i32) {
+        let name = std::mem::take(&mut self.name);
+        *self = Self { pid: Some(pid), in_line: self.in_line, ..Self::new(name) };
+    }
+
     /// Notes whether the guest answered at all.
     pub fn answered<T>(&mut self, ask: Ask, answer: &Result<T, LibvirtError>) {
-        self.asked.remove(&ask);
         match answer {
             Ok(_) => self.unresponsive = false,
             Err(LibvirtError::Timeout { .. } | LibvirtError::BackedOff { .. }) => {
@@ -122,10 +125,18 @@ impl Tracked {
         self.fresh_knobs = Some(knobs);
     }
 
-    /// The next question to ask. One that is out already has to come back first: what it will say may be older than what made
-    /// us ask again.
-    pub fn next_ask(&self) -> Option<Ask> {
-        self.wanted.iter().find(|ask| !self.asked.contains(ask)).copied()
+    /// Takes over the answer to the question for its metadata. Who was not answered in time keeps to what is known and is asked
+    /// again; who was refused an answer knows nothing any more.
+    pub fn take_metadata(&mut self, answer: Result<Option<String>, LibvirtError>) {
+        match answer {
+            Ok(xml) => self.meta = Some(Arc::new(super::requests::meta_of(&self.name, xml.as_deref()))),
+            Err(error) => {
+                tracing::warn!(%error, guest = self.name, "metadata not read");
+                if matches!(error, LibvirtError::Refused { .. }) {
+                    self.meta = None;
+                }
+            }
+        }
     }
 
     /// A knob was turned: what was read back before that would look like somebody else's hand.

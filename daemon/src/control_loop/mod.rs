@@ -41,7 +41,7 @@ const RESYNC_TICKS: u64 = 30;
 const READBACK_TICKS: u64 = 30;
 /// Same for a guest with a knob that Trimtab turned: an admin's change must be seen soon even if its event is lost.
 const READBACK_TURNED_TICKS: u64 = 5;
-/// Ticks between two looks for an active job.
+/// Ticks between two looks for an active job, and for the metadata of a guest of which they are not known.
 const JOB_TICKS: u64 = 5;
 
 /// What the loop wants to be done. Answers come back through the method named at each.
@@ -240,18 +240,16 @@ impl ControlLoop {
         let (new, gone) = reconcile(&mut self.guests, active);
         for id in gone {
             tracing::info!(guest = %id, "guest is gone");
+            self.questions.ended(id);
         }
         for id in &new {
             tracing::info!(guest = %id, name = self.guests[id].name, "guest found");
         }
         for (&id, guest) in &mut self.guests {
             let pid = crate::libvirt::qemu_pid(&self.around.pid_dir, &guest.name);
-            if pid.is_some() && pid != guest.pid {
-                // Another process is another life: everything about it may differ.
-                let known = guest.meta.clone();
-                *guest = Tracked { pid, meta: known, ..Tracked::new(guest.name.clone()) };
-            } else if guest.pid.is_none() {
-                guest.pid = pid;
+            if let Some(pid) = pid.filter(|_| pid != guest.pid) {
+                guest.restarted(pid);
+                self.questions.ended(id);
             }
             self.questions.want(id, guest, []);
         }
@@ -265,8 +263,7 @@ impl ControlLoop {
         id: GuestId,
         answer: Result<BTreeMap<Knob, KnobValue>, LibvirtError>,
     ) -> Vec<Work> {
-        if let Some(guest) = self.guests.get_mut(&id) {
-            guest.answered(Ask::Knobs, &answer);
+        if let Some(guest) = self.answered(id, Ask::Knobs, &answer) {
             match answer {
                 // Asked for again meanwhile: this may be older than what made us ask, such as a change of our own.
                 Ok(_) if guest.wanted.contains(&Ask::Knobs) => {}
@@ -277,27 +274,35 @@ impl ControlLoop {
         self.asked_on(id)
     }
 
-    /// Metadata of one guest. A guest with unreadable metadata is left alone until it can be read: its wishes are unknown.
+    /// Metadata of one guest. Where libvirt refuses to tell them the guest is left alone until it does: its wishes are unknown.
     pub fn on_metadata(&mut self, id: GuestId, answer: Result<Option<String>, LibvirtError>) -> Vec<Work> {
-        if let Some(guest) = self.guests.get_mut(&id) {
-            guest.answered(Ask::Metadata, &answer);
-            match answer {
-                Ok(xml) => guest.meta = Some(Arc::new(requests::meta_of(&guest.name, xml.as_deref()))),
-                Err(error) => tracing::warn!(%error, guest = guest.name, "metadata not read"),
-            }
+        if let Some(guest) = self.answered(id, Ask::Metadata, &answer) {
+            guest.take_metadata(answer);
         }
         self.asked_on(id)
     }
 
     /// Whether one guest has an active job.
     pub fn on_job(&mut self, id: GuestId, answer: &Result<bool, LibvirtError>) -> Vec<Work> {
-        if let Some(guest) = self.guests.get_mut(&id) {
-            guest.answered(Ask::Job, answer);
-            if let Ok(active) = answer {
-                guest.job_active = *active;
-            }
+        if let Some(guest) = self.answered(id, Ask::Job, answer)
+            && let Ok(active) = answer
+        {
+            guest.job_active = *active;
         }
         self.asked_on(id)
+    }
+
+    /// The guest that an answer is about: nobody if it is gone, or was another process when it was asked.
+    fn answered<T>(
+        &mut self,
+        id: GuestId,
+        ask: Ask,
+        answer: &Result<T, LibvirtError>,
+    ) -> Option<&mut Tracked> {
+        let current = self.questions.answered(id, ask);
+        let guest = self.guests.get_mut(&id).filter(|_| current)?;
+        guest.answered(ask, answer);
+        Some(guest)
     }
 
     /// Something happened in libvirt.
@@ -366,7 +371,9 @@ impl ControlLoop {
     /// An answer about this guest made room for the next question.
     fn asked_on(&mut self, id: GuestId) -> Vec<Work> {
         let mut work = Vec::new();
-        self.questions.answered(id, self.guests.get_mut(&id));
+        if let Some(guest) = self.guests.get_mut(&id) {
+            self.questions.want(id, guest, []);
+        }
         self.questions.ask(&mut self.guests, &mut work);
         work
     }
@@ -393,8 +400,10 @@ impl ControlLoop {
             let may_be_turned = phase.is_multiple_of(READBACK_TURNED_TICKS);
             let turned = may_be_turned && self.engine.originals_of(id).next().is_some();
             let knobs = (turned || phase.is_multiple_of(READBACK_TICKS)).then_some(Ask::Knobs);
-            let job = phase.is_multiple_of(JOB_TICKS).then_some(Ask::Job);
-            self.questions.want(id, guest, knobs.into_iter().chain(job));
+            let often = phase.is_multiple_of(JOB_TICKS);
+            let job = often.then_some(Ask::Job);
+            let metadata = (often && guest.meta.is_none()).then_some(Ask::Metadata);
+            self.questions.want(id, guest, knobs.into_iter().chain(job).chain(metadata));
         }
         self.questions.ask(&mut self.guests, work);
     }

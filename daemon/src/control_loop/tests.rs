@@ -1,5 +1,6 @@
 //! The state machine without a host: answers that come, come late, or never come.
 
+mod lives;
 mod undo;
 
 use super::*;

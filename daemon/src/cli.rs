@@ -1,5 +1,6 @@
 //! The command line of `trimtabd`. May not: do anything with it.
 
+use crate::bus::Bus;
 use clap::Parser;
 use std::path::PathBuf;
 use trimtab_policy::decision::Mode;
@@ -20,10 +21,10 @@ pub struct Cli {
     pub config_dir: Option<PathBuf>,
     /// Bus on which org.trimtab1 is offered: system, session or a D-Bus address [default: system].
     #[arg(long, value_name = "BUS")]
-    pub bus: Option<String>,
+    pub bus: Option<Bus>,
     /// Bus on which libvirt-dbus is found: system, session or a D-Bus address [default: as --bus].
     #[arg(long, value_name = "BUS")]
-    pub libvirt_bus: Option<String>,
+    pub libvirt_bus: Option<Bus>,
     /// Mode to start in, whatever the configuration says: observe, advise or enforce.
     #[arg(long, value_parser = parse_mode)]
     pub mode: Option<Mode>,

@@ -93,10 +93,10 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
 /// The command line wins over the configuration.
 fn overridden(cli: &Cli, mut config: Config) -> anyhow::Result<Config> {
     if let Some(bus) = &cli.bus {
-        config.dbus.bus = bus.parse::<Bus>().context("--bus")?.to_string();
+        config.dbus.bus = bus.to_string();
     }
     if let Some(bus) = &cli.libvirt_bus {
-        config.libvirt.bus = Some(bus.parse::<Bus>().context("--libvirt-bus")?.to_string());
+        config.libvirt.bus = Some(bus.to_string());
     }
     if let Some(mode) = cli.mode {
         config.policy.mode = mode;

@@ -21,7 +21,7 @@ const BLOCK: u32 = 32;
 
 /// Calls at the service, and those among them that are not answered.
 #[derive(Debug, Default)]
-struct Desk {
+pub(crate) struct Desk {
     present: AtomicUsize,
     peak: AtomicUsize,
     blocked: AtomicUsize,
@@ -194,7 +194,7 @@ impl Domain {
 }
 
 /// Guests of the stand-in.
-const GUESTS: u8 = 6;
+pub(crate) const GUESTS: u8 = 6;
 
 fn path(number: u8) -> String {
     format!("{ROOT}/domain/_{}", id(number).to_string().replace('-', "_"))
@@ -205,7 +205,7 @@ fn id(number: u8) -> GuestId {
 }
 
 /// libvirt-dbus, more or less, with the guests up to this number hung.
-async fn stand_in(bus: &PrivateBus, hung: u8) -> (Connection, Arc<Desk>) {
+pub(crate) async fn stand_in(bus: &PrivateBus, hung: u8) -> (Connection, Arc<Desk>) {
     let desk = Arc::new(Desk { hung: usize::from(hung).into(), ..Desk::default() });
     let mut builder = bus.bus().builder().serve_at(ROOT, Connect(desk.clone()));
     for number in 0..GUESTS {

@@ -7,6 +7,7 @@ mod api;
 mod auth;
 mod bus;
 mod ctl;
+mod daemon;
 mod fake;
 mod faults;
 mod golden;

@@ -62,7 +62,7 @@ impl ControlLoop {
                 self.undo(now, wall, &Command::Restore(guest), reply, &mut work);
             }
             Request::Decisions { guest, limit, reply } => {
-                let wanted = self.decisions.iter().filter(|d| guest.is_none_or(|guest| d.guest == guest));
+                let wanted = self.decisions.iter().filter(|d| guest.is_none_or(|guest| concerns(d, guest)));
                 let at_hand = wanted.take(limit as usize).map(|d| Decision::clone(d)).collect();
                 work.push(Work::AskJournal(Question::Decisions { guest, limit, at_hand, reply }));
             }
@@ -134,6 +134,11 @@ impl ControlLoop {
         // The asker may have given up.
         let _ = reply.send(answer);
     }
+}
+
+/// Whether the decision is for the guest or turned knobs of it, as the journal has it.
+fn concerns(decision: &Decision, guest: GuestId) -> bool {
+    decision.guest == guest || decision.changes.iter().any(|change| change.guest == guest)
 }
 
 /// The admin's wishes from the metadata element; what could not be read as meant is said.

@@ -268,10 +268,9 @@ fn who_wants_much_stands_in_line_and_who_is_gone_keeps_a_place() {
     assert!(matches!(next[..], [Work::AskGuest(id, _, _)] if id == b), "{next:?}");
 }
 
-#[test]
-fn the_newest_decisions_need_no_journal() {
-    let mut rig = Rig::new();
-    let decision = |id| Decision {
+/// A kept decision for `a`.
+fn decision(id: u64) -> Decision {
+    Decision {
         id,
         time: UnixMs(1),
         guest: A,
@@ -287,16 +286,45 @@ fn the_newest_decisions_need_no_journal() {
         verdict: Verdict::Kept,
         outcome: String::new(),
         closed: None,
-    };
+    }
+}
+
+#[test]
+fn the_newest_decisions_need_no_journal() {
+    let mut rig = Rig::new();
     rig.control.decisions = vec![Arc::new(decision(2)), Arc::new(decision(1))];
     let (reply, mut answer) = oneshot::channel();
     rig.control.on_request(MonoNs(1), UnixMs(1), Request::Decision(2, reply));
     assert_eq!(answer.try_recv().unwrap().unwrap().id, 2);
-    let (reply, _answer) = oneshot::channel();
-    let request = Request::Decisions { guest: None, limit: 1, reply };
-    let work = rig.control.on_request(MonoNs(1), UnixMs(1), request);
-    let Some(Work::AskJournal(Question::Decisions { at_hand, .. })) = work.first() else {
-        panic!("{work:?}")
+    assert_eq!(rig.at_hand(None, 1), [2]);
+}
+
+impl Rig {
+    /// Decisions that are shown if the journal cannot be asked.
+    fn at_hand(&mut self, guest: Option<GuestId>, limit: u32) -> Vec<u64> {
+        let (reply, _answer) = oneshot::channel();
+        let request = Request::Decisions { guest, limit, reply };
+        let work = self.control.on_request(MonoNs(1), UnixMs(1), request);
+        let Some(Work::AskJournal(Question::Decisions { at_hand, .. })) = work.first() else {
+            panic!("{work:?}")
+        };
+        at_hand.iter().map(|d| d.id).collect()
+    }
+}
+
+#[test]
+fn without_a_journal_a_guests_decisions_are_also_those_that_turned_its_knobs_for_another() {
+    let mut rig = Rig::new();
+    let (b, c) = (GuestId([2; 16]), GuestId([3; 16]));
+    let change = Change {
+        guest: b,
+        guest_name: "b".to_owned(),
+        knob: Knob::CpuShares,
+        from: KnobValue::Shares(1024),
+        to: KnobValue::Shares(2048),
     };
-    assert_eq!(at_hand.iter().map(|d| d.id).collect::<Vec<_>>(), [2]);
+    let for_a = Decision { changes: vec![change], ..decision(2) };
+    rig.control.decisions = vec![Arc::new(for_a), Arc::new(decision(1))];
+    assert_eq!((rig.at_hand(Some(A), 9), rig.at_hand(Some(b), 9)), (vec![2, 1], vec![2]));
+    assert_eq!(rig.at_hand(Some(c), 9), [0; 0]);
 }

@@ -5,7 +5,7 @@ use clap::Parser as _;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
-use trimtabd::{cli::Cli, config, setup::run_daemon};
+use trimtabd::{cli::Cli, config, setup::read_config, setup::run_daemon};
 
 /// Bad configuration or usage; clap uses the same.
 const EXIT_CONFIG: u8 = 2;
@@ -13,7 +13,7 @@ const EXIT_CONFIG: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
-    let config = match config::load(cli.config_dir.as_deref()) {
+    let config = match read_config(&cli) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("trimtabd: {error}");

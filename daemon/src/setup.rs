@@ -3,7 +3,7 @@
 use crate::actuators::{Actuator, nice};
 use crate::bus::Bus;
 use crate::cli::Cli;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigErrors};
 use crate::control_loop::{ControlLoop, Surroundings};
 use crate::dbus::{self, AuthConfig};
 use crate::handle::{Handle, View};
@@ -90,6 +90,14 @@ pub async fn run_daemon(cli: Cli, config: Config) -> anyhow::Result<()> {
     result.context("cannot handle signals")
 }
 
+/// The configuration that this command line asks for.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_config(cli: &Cli) -> Result<Config, ConfigErrors> {
+    config::load(cli.config_dir.as_deref(), cli.bus.as_ref().map(|bus| *bus == Bus::Session))
+}
+
 /// The command line wins over the configuration.
 fn overridden(cli: &Cli, mut config: Config) -> anyhow::Result<Config> {
     if let Some(bus) = &cli.bus {
@@ -110,7 +118,7 @@ fn overridden(cli: &Cli, mut config: Config) -> anyhow::Result<Config> {
 /// Reads the configuration again, with the same command line; says which changes wait for a restart.
 fn reload(cli: Cli, running: Config) -> Box<dyn Fn() -> Result<Config, String> + Send> {
     Box::new(move || {
-        let read = config::load(cli.config_dir.as_deref()).map_err(|errors| errors.to_string())?;
+        let read = read_config(&cli).map_err(|errors| errors.to_string())?;
         let new = overridden(&cli, read).map_err(|error| format!("{error:#}"))?;
         let waiting = running.needs_restart(&new);
         if !waiting.is_empty() {

@@ -1,7 +1,7 @@
 //! The configuration: TOML fragments, layered, checked as a whole, and either taken as a whole or not at all.
 //!
-//! Layers, later wins: `/usr/lib/trimtab`, `/etc/trimtab`, `/run/trimtab`. In each, `trimtab.toml` and
-//! `config.d/*.toml`. As with systemd's drop-ins a file in a later directory replaces the file of the same name in an
+//! Layers, later wins: `/usr/lib/trimtab`, `/etc/trimtab`, `/run/trimtab`, and for a daemon on the session bus the user's own,
+//! `$XDG_CONFIG_HOME/trimtab`. In each, `trimtab.toml` and `config.d/*.toml`. As with systemd's drop-ins a file in a later directory replaces the file of the same name in an
 //! earlier one (an empty one, or a link to /dev/null, thus masks it); what is left is read as one document, first
 //! `trimtab.toml`, then the fragments in the order of their names. Tables merge key by key, anything else is replaced.
 //!
@@ -24,18 +24,44 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Where fragments are looked for, later wins.
-pub const DIRECTORIES: [&str; 3] = ["/usr/lib/trimtab", "/etc/trimtab", "/run/trimtab"];
+const DIRECTORIES: [&str; 3] = ["/usr/lib/trimtab", "/etc/trimtab", "/run/trimtab"];
 
-/// Reads the configuration: of the machine, or of `only` and nowhere else. No file at all means the defaults.
+/// Reads the configuration: of the machine, or of `only` and nowhere else. No file at all means the defaults. On the session
+/// bus the user's own is laid over it: if `on_session` says so, or where nothing is said, the machine's configuration.
 ///
 /// # Errors
 /// Everything that is wrong in all fragments; `only` not being a directory.
-pub fn load(only: Option<&Path>) -> Result<Config, ConfigErrors> {
+pub fn load(only: Option<&Path>, on_session: Option<bool>) -> Result<Config, ConfigErrors> {
     match only {
         Some(dir) if !dir.is_dir() => Err(ConfigError::file(dir, "is not a directory").into()),
         Some(dir) => load_from(&[dir.to_owned()]),
-        None => load_from(&DIRECTORIES.map(PathBuf::from)),
+        None => load_layers(DIRECTORIES.map(PathBuf::from).into(), on_session, users_own()),
     }
+}
+
+/// See `load`: `own` is where the user's own configuration is.
+fn load_layers(
+    mut dirs: Vec<PathBuf>,
+    on_session: Option<bool>,
+    own: Option<PathBuf>,
+) -> Result<Config, ConfigErrors> {
+    let Some(own) = own.filter(|_| on_session != Some(false)) else {
+        return load_from(&dirs);
+    };
+    if on_session.is_none() {
+        let config = load_from(&dirs)?;
+        if config.dbus.bus != "session" {
+            return Ok(config);
+        }
+    }
+    dirs.push(own);
+    load_from(&dirs)
+}
+
+/// `$XDG_CONFIG_HOME/trimtab`, by default `~/.config/trimtab`. A path that is not absolute counts as unset, as XDG has it.
+fn users_own() -> Option<PathBuf> {
+    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")))?.join("trimtab"))
 }
 
 /// Reads the configuration of these directories, later wins.

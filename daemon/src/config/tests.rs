@@ -36,7 +36,7 @@ fn no_file_means_the_defaults() {
     assert_eq!(load_from(&dirs.dirs).unwrap(), Config::default());
     let nowhere = dirs.dirs[0].join("nothing");
     assert_eq!(load_from(std::slice::from_ref(&nowhere)).unwrap(), Config::default());
-    assert!(load(Some(&nowhere)).unwrap_err().to_string().ends_with("nothing: is not a directory"));
+    assert!(load(Some(&nowhere), None).unwrap_err().to_string().ends_with("nothing: is not a directory"));
 }
 
 #[test]
@@ -61,6 +61,26 @@ fn later_layers_win_and_same_names_replace() {
     fs::remove_file(dirs.dirs[0].join("config.d/20-b.toml")).unwrap();
     let config = load_from(&dirs.dirs).unwrap();
     assert_eq!((config.store.max_size_mib, config.store.samples_days), (10, 30), "/etc replaces /usr/lib");
+}
+
+#[test]
+fn the_users_own_configuration_counts_on_the_session_bus() {
+    let dirs = dirs(&[
+        (1, "trimtab.toml", "[store]\nmax_size_mib = 100\n"),
+        (2, "config.d/50-own.toml", "[store]\nmax_size_mib = 20\n"),
+    ]);
+    let (machine, own) = (&dirs.dirs[..2], &dirs.dirs[2]);
+    let size = |on_session| {
+        let config = load_layers(machine.into(), on_session, Some(own.clone())).unwrap();
+        config.store.max_size_mib
+    };
+    assert_eq!([Some(true), Some(false), None].map(size), [20, 100, 100]);
+    // Without --bus it is the machine's configuration that says which bus; the user's own cannot, it is not read before.
+    fs::write(own.join("trimtab.toml"), "dbus.bus = \"session\"\n").unwrap();
+    assert_eq!(size(None), 100);
+    fs::write(machine[1].join("config.d/bus.toml"), "dbus.bus = \"session\"\n").unwrap();
+    assert_eq!((size(None), size(Some(false))), (20, 100));
+    assert!(load_layers(machine.into(), Some(true), None).is_ok(), "a user without a home");
 }
 
 #[test]

@@ -42,6 +42,28 @@ fn a_bus_that_is_none_is_wrong_usage() {
     }
 }
 
+#[test]
+fn a_session_daemon_reads_the_users_own_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    for (variable, below) in [("XDG_CONFIG_HOME", "trimtab"), ("HOME", ".config/trimtab")] {
+        let home = dir.path().join(variable);
+        std::fs::create_dir_all(home.join(below)).unwrap();
+        std::fs::write(home.join(below).join("trimtab.toml"), "[store]\nmax_size = 5\n").unwrap();
+        let check = |bus: &str| {
+            told(
+                &trimtabd(dir.path(), &["--check-config", "--bus", bus])
+                    .env(variable, &home)
+                    .output()
+                    .unwrap(),
+            )
+        };
+        let (code, error) = check("session");
+        let place = format!("{variable}/{below}/trimtab.toml:2:1: store.max_size");
+        assert!(code == Some(2) && error.contains(&place), "{code:?} {error}");
+        assert!(!check("system").1.contains("max_size"), "nobody's own for the whole machine");
+    }
+}
+
 #[tokio::test]
 async fn the_daemon_is_on_one_bus_and_finds_libvirt_on_another() {
     let (api, other) = (PrivateBus::start(), PrivateBus::start());

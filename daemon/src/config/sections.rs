@@ -39,7 +39,8 @@ pub struct LibvirtSection {
     pub path: String,
     /// Calls in flight at most, 1..=64; must stay below libvirt-dbus' `--threads`, whose own default is 4. Default 3.
     pub calls: u32,
-    /// Limit of a question about one guest, 100..=60000. Default 2000: four times what a loaded host was seen to take.
+    /// Limit of a question about one guest, 100..=60000. Default 2000: four times what a loaded host was seen to take. As with
+    /// the next two, a call first waits as long for a free slot.
     pub read_timeout_ms: u64,
     /// Limit of the statistics of all guests, 100..=60000. Default 750: later than that the sample is missed anyway.
     pub bulk_timeout_ms: u64,

@@ -33,8 +33,8 @@ pub struct Tracked {
     pub meta: Option<Arc<GuestMeta>>,
     /// State by the last statistics.
     pub state: GuestState,
-    /// vCPUs online.
-    pub vcpus: u32,
+    /// vCPUs online, once libvirt has told.
+    pub vcpus: Option<u32>,
     /// Disks by the last statistics that had them, until a sample has taken them.
     pub blocks: Vec<BlockSample>,
     /// Interfaces, likewise.
@@ -96,9 +96,7 @@ impl Tracked {
     pub fn take_stats(&mut self, stats: GuestStats, at: MonoNs) {
         self.name = stats.name;
         self.state = stats.state;
-        if let Some(vcpus) = stats.vcpus {
-            self.vcpus = vcpus;
-        }
+        self.vcpus = stats.vcpus.or(self.vcpus);
         let Some(blocks) = stats.blocks else { return };
         self.stats_at = Some(at);
         self.blocks = blocks;
@@ -153,7 +151,7 @@ impl Tracked {
             state: self.state,
             pid: self.pid,
             meta: self.meta.clone().unwrap_or_else(unknown),
-            vcpus: self.vcpus,
+            vcpus: self.vcpus.unwrap_or(0),
             threads,
             blocks: std::mem::take(&mut self.blocks),
             nets: std::mem::take(&mut self.nets),

@@ -65,10 +65,10 @@ impl Guest {
         self.seen("Pid", |g| g.pid)
     }
 
-    /// vCPUs online.
+    /// vCPUs online; missing until libvirt has told.
     #[zbus(property)]
     fn vcpus(&self) -> Result<u32, Error> {
-        self.seen("Vcpus", |g| Some(g.vcpus))
+        self.seen("Vcpus", |g| g.vcpus)
     }
 
     /// Weight from the domain's metadata, 1024 unless told.

@@ -28,7 +28,7 @@ pub struct LibvirtConfig {
     pub bus: Bus,
     /// Object path of the connection: `/org/libvirt/QEMU`.
     pub path: String,
-    /// Limit of one reading call, waiting for a free slot included.
+    /// Limit of one reading call. As with the other limits, a call first waits as long for a free slot.
     pub read_timeout: Duration,
     /// Limit of the bulk statistics, after which only what needs no monitor is asked for.
     pub bulk_timeout: Duration,

@@ -93,7 +93,7 @@ async fn properties_are_those_of_the_view() {
         (writer.uuid.as_str(), writer.pid, writer.job.as_deref()),
         (WRITER, Some(4711), Some("lammps"))
     );
-    assert_eq!((writer.vcpus, writer.weight), (1, 2048));
+    assert_eq!((writer.vcpus, writer.weight, burner.vcpus), (Some(1), 2048, None));
     assert_eq!((writer.cpu_cores, writer.run_delay, writer.speed), (Some(0.31), Some(0.42), Some(0.55)));
     assert_eq!(
         (writer.read_bytes_per_second, writer.write_bytes_per_second),

@@ -176,7 +176,7 @@ pub(crate) fn writer() -> GuestView {
         name: "writer".to_owned(),
         state: GuestState::Running,
         pid: Some(4711),
-        vcpus: 1,
+        vcpus: Some(1),
         weight: 2048,
         job: Some("lammps".to_owned()),
         cpu_cores: Some(0.31),
@@ -203,12 +203,11 @@ pub(crate) fn writer() -> GuestView {
     }
 }
 
-/// The burner as first seen: libvirt does not tell its pid, nothing is measured yet.
+/// The burner as first seen: libvirt has told neither pid nor vCPUs, nothing is measured yet.
 pub(crate) fn burner() -> GuestView {
     GuestView {
         name: "burner".to_owned(),
         state: GuestState::Paused,
-        vcpus: 2,
         weight: 1024,
         bottleneck: "none".to_owned(),
         profile: "idle".to_owned(),

@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::json::GuestJson;
 use crate::output::{Output, Style};
 use crate::table::{Align, Cell, Table};
-use crate::text::{ABSENT, figure, mb_per_s, number, or_absent, percent};
+use crate::text::{figure, mb_per_s, number, or_absent, percent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use trimtabd::dbus::proxy::{Client, DecisionQuery, DecisionRecord, GuestRecord};
@@ -41,7 +41,7 @@ fn table(guests: &[GuestRecord]) -> Table {
         table.row(vec![
             g.name.as_str().into(),
             Cell::styled(g.state.as_str(), (g.state != "running").then_some(Style::Yellow)),
-            g.vcpus.to_string().into(),
+            or_absent(g.vcpus).into(),
             g.weight.to_string().into(),
             number(g.cpu_cores, 2).into(),
             percent(g.run_delay).into(),
@@ -77,8 +77,8 @@ fn render(
     let lines = [
         ("UUID", g.uuid.clone()),
         ("State", g.state.clone()),
-        ("Process", g.pid.map_or_else(|| ABSENT.to_owned(), |pid| pid.to_string())),
-        ("vCPUs", g.vcpus.to_string()),
+        ("Process", or_absent(g.pid)),
+        ("vCPUs", or_absent(g.vcpus)),
         ("Weight", g.weight.to_string()),
         ("Job", or_absent(g.job.as_deref())),
         ("CPU", format!("{} CPUs", number(g.cpu_cores, 2))),

@@ -92,7 +92,7 @@ pub(crate) struct GuestJson<'a> {
     uuid: &'a str,
     state: &'a str,
     pid: Option<i32>,
-    vcpus: u32,
+    vcpus: Option<u32>,
     weight: u32,
     job: Option<&'a str>,
     cpu_cores: Option<f64>,

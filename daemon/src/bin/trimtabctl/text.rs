@@ -38,9 +38,9 @@ pub(crate) fn gain(value: f64) -> String {
     format!("{percent:+.1} %")
 }
 
-/// Text, or `-`.
-pub(crate) fn or_absent(value: Option<&str>) -> String {
-    value.unwrap_or(ABSENT).to_owned()
+/// The value as text, or `-`.
+pub(crate) fn or_absent(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| ABSENT.to_owned(), |value| value.to_string())
 }
 
 /// Local time with date.

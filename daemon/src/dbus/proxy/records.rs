@@ -110,8 +110,8 @@ pub struct GuestRecord {
     pub state: String,
     /// qemu's pid.
     pub pid: Option<i32>,
-    /// vCPUs online.
-    pub vcpus: u32,
+    /// vCPUs online, once libvirt has told.
+    pub vcpus: Option<u32>,
     /// Weight from the metadata.
     pub weight: u32,
     /// Job (gang) from the metadata.

@@ -178,7 +178,7 @@ pub(super) mod tests {
             name: name.to_owned(),
             state: "running".to_owned(),
             pid: None,
-            vcpus: 2,
+            vcpus: Some(2),
             weight: 1024,
             job: None,
             cpu_cores: cores,

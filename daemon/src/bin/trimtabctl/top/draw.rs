@@ -130,7 +130,10 @@ const COLUMNS: [Column; 10] = [
         width: Constraint::Length(BAR as u16 + 2),
         from: 80,
         right: false,
-        cell: |_, g| bar(g.cpu_cores.filter(|_| g.vcpus > 0).map(|cores| cores / f64::from(g.vcpus))).into(),
+        cell: |_, g| {
+            let vcpus = g.vcpus.filter(|&vcpus| vcpus > 0);
+            bar(g.cpu_cores.zip(vcpus).map(|(cores, vcpus)| cores / f64::from(vcpus))).into()
+        },
     },
     Column {
         heading: "DELAY %",

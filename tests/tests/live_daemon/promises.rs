@@ -131,6 +131,17 @@ fn live_restore_puts_everything_back_also_after_an_end() {
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let mut trimtab = stage.daemon(quick("enforce"));
     let mut newest = kept(&trimtab, 0).id;
+    // What cannot go back is no success: the guest is named, and the others' knobs are back.
+    let turned = trimtab.shown().into_iter().find(|guest| !guest.originals.is_empty()).unwrap().name;
+    let (hung, others): (Vec<_>, Vec<_>) =
+        stage.guests().into_iter().partition(|guest| guest.name() == turned);
+    hung[0].stop().unwrap();
+    let error = trimtab.refused(&["restore", "--all"]);
+    assert!(error.contains(&format!("of {turned} (")) && error.contains("exit status: 6"), "{error}");
+    let mut of_others = untouched.clone();
+    of_others.retain(|what, _| !what.starts_with(&turned));
+    assert_eq!(stage.knobs_of(&others), of_others);
+    hung[0].cont().unwrap();
     trimtab.restore().unwrap();
     trimtab.ctl(&["pause"]).unwrap();
     assert_eq!(stage.knobs(), untouched, "restored while running");

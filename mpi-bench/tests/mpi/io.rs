@@ -187,6 +187,30 @@ fn wrong_options_are_named_once() {
     }
 }
 
+/// Only one rank notes and reads it; the others must not wait for that rank when it cannot.
+#[test]
+fn a_status_file_out_of_reach_ends_every_rank_at_once() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let sizes = ["-b", "128k", "-t", "64k", "-k", "-D", "1", "-O"];
+    let wear_out = |file: &str| format!("stoneWallingWearOut=1,stoneWallingStatusFile={file}");
+    let begin = Instant::now();
+    for (act, file, code, names) in [
+        ("-w", "/nonexistent/x", 3, "cannot write /nonexistent/x"),
+        ("-r", "/nonexistent/x", 3, "cannot read /nonexistent/x"),
+        ("-r", "/proc/version", 2, "/proc/version:1: expected a number"),
+    ] {
+        let output = ior(2, dir.path(), &[&sizes[..], &[&wear_out(file), act]].concat());
+        assert_eq!(output.status.code(), Some(code), "{act} {file}: {}", text(&output));
+        assert_eq!(stderr(&output).matches(names).count(), 1, "{act} {file}: {}", text(&output));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(60), "some rank waited for --timeout");
+    let noted = dir.path().join("status").display().to_string();
+    for act in ["-w", "-r"] {
+        let output = ior(2, dir.path(), &[&sizes[..], &[&wear_out(&noted), act]].concat());
+        assert_eq!(output.status.code(), Some(0), "{act}: {}", text(&output));
+    }
+}
+
 #[test]
 fn a_part_of_the_ranks_and_the_dummy() {
     let dir = tempfile::tempdir().expect("tempdir");

@@ -201,11 +201,26 @@ impl Session<'_> {
         let test = &self.options.test;
         let label = cache::label_of_write(test.access.is_direct(), test.fsync || test.fsync_each);
         self.add(true, phase, &label);
-        if let (Some(path), true) = (&self.options.status_file, self.team.is_root()) {
-            let most = self.engine.most_written().to_string();
-            std::fs::write(path, most).map_err(Error::io("write", path))?;
-        }
-        Ok(())
+        let most = self.engine.most_written().to_string();
+        let noted = match &self.options.status_file {
+            Some(path) if self.team.is_root() => std::fs::write(path, most).map_err(Error::io("write", path)),
+            _ => Ok(()),
+        };
+        self.team.agree(noted)
+    }
+
+    /// The number of transfers in the status file, which may be there on the first rank's node only.
+    fn noted(&self, path: &Path) -> Result<u64> {
+        let why = || "expected a number of transfers".to_owned();
+        let mine = if self.team.is_root() {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path));
+            text.and_then(|text| {
+                text.trim().parse().map_err(|_| Error::Input { path: path.to_owned(), line: 1, why: why() })
+            })
+        } else {
+            Ok(0)
+        };
+        Ok(self.team.max_u64(self.team.agree(mine)?))
     }
 
     /// Is a file shorter or longer than what was written to it?
@@ -237,11 +252,7 @@ impl Session<'_> {
     fn read(&mut self) -> Result<()> {
         self.phase("the reading");
         if let (Some(path), false) = (&self.options.status_file, self.options.write) {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let why = || "expected a number of transfers".to_owned();
-            let most =
-                text.trim().parse().map_err(|_| Error::Input { path: path.clone(), line: 1, why: why() })?;
-            self.engine.read_at_most(most);
+            self.engine.read_at_most(self.noted(path)?);
         }
         let reorder = match self.options.test.reorder {
             Reorder::Random { nodes, seed } if self.options.reorder_varies => {

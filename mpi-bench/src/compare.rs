@@ -1,6 +1,8 @@
 //! `compare A.json B.json`: ratio, confidence interval and verdict per metric, and bars relative to a baseline. Pure apart
 //! from reading the files; nothing is measured here.
 
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -9,13 +11,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::kernel::Variant;
-use crate::registry;
 use crate::result::{Document, Row};
-use crate::stats::{self, Summary};
 use crate::svg::{Bar, Chart, Plot};
-
-/// Parameters that describe how, not what: they may differ between two comparable rows.
-const HOW: [&str; 2] = ["iterations", "loops"];
+use judge::{Key, PAGE_CACHE, higher_is_better, judge, keyed};
 
 /// One file.
 #[derive(Debug)]
@@ -42,45 +40,6 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Run>> {
         runs.push(Run { label, document });
     }
     Ok(runs)
-}
-
-/// What a row is about: kernel, variant, metric and the parameters that tell it from its siblings.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    name: String,
-    variant: Variant,
-    metric: String,
-    which: String,
-}
-
-/// The judgement on one metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The interval of the ratio lies on the good side of 1.
-    Better,
-    /// It lies on the bad side.
-    Worse,
-    /// It contains 1.
-    NoDifferenceShown,
-    /// One side has a single sample: run with `--repeat`.
-    OneSample,
-    /// Sizes differ.
-    NotComparable,
-    /// One side is missing or did not verify.
-    NoFigure,
-}
-
-impl Verdict {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::NoDifferenceShown => "no difference shown",
-            Self::OneSample => "one sample: no verdict",
-            Self::NotComparable => "sizes differ: not comparable",
-            Self::NoFigure => "no figure",
-        }
-    }
 }
 
 /// Table, bars, and a picture per kernel and variant.
@@ -123,58 +82,6 @@ pub fn compare(runs: &[Run], baseline: Option<&str>) -> Result<Comparison> {
     Ok(Comparison { text, charts: charts(&keys, &tables, &labels, base) })
 }
 
-/// Rows by what they are about. Parameters that all rows of a metric share say how large it was, not which it is.
-fn keyed(rows: &[Row]) -> BTreeMap<Key, &Row> {
-    let mut groups: BTreeMap<(String, Variant, String), Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        groups.entry((row.name.clone(), row.variant, row.metric.clone())).or_default().push(row);
-    }
-    let mut keyed = BTreeMap::new();
-    for ((name, variant, metric), rows) in groups {
-        let varies = |key: &String| rows.iter().any(|r| r.params.get(key) != rows[0].params.get(key));
-        for row in &rows {
-            let which: Vec<String> =
-                row.params.iter().filter(|(k, _)| varies(k)).map(|(k, v)| format!("{k}={v}")).collect();
-            let key = Key { name: name.clone(), variant, metric: metric.clone(), which: which.join(" ") };
-            keyed.insert(key, *row);
-        }
-    }
-    keyed
-}
-
-fn higher_is_better(key: &Key) -> bool {
-    let spec = registry::find(&key.name).map(|e| e.spec);
-    spec.and_then(|s| s.metrics.iter().find(|m| m.name == key.metric)).is_none_or(|m| m.higher_is_better)
-}
-
-fn same_size(a: &Row, b: &Row) -> bool {
-    let sizes = |row: &Row| -> BTreeMap<String, Value> {
-        row.params
-            .iter()
-            .filter(|(k, _)| !HOW.contains(&k.as_str()))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
-    };
-    sizes(a) == sizes(b)
-}
-
-/// Ratio to the baseline as a gain (above 1 is better), its interval, and the verdict.
-fn judge(key: &Key, row: Option<&Row>, base: Option<&Row>) -> (Option<stats::Ratio>, Verdict) {
-    let (Some(row), Some(base)) = (row, base) else { return (None, Verdict::NoFigure) };
-    let summary = |r: &Row| -> Option<Summary> { stats::summary(&r.samples).filter(|_| r.verified) };
-    let (Some(mine), Some(theirs)) = (summary(row), summary(base)) else { return (None, Verdict::NoFigure) };
-    let (above, below) = if higher_is_better(key) { (mine, theirs) } else { (theirs, mine) };
-    let Some(ratio) = stats::ratio(&above, &below) else { return (None, Verdict::NoFigure) };
-    let verdict = match ratio.ci95 {
-        _ if !same_size(row, base) => Verdict::NotComparable,
-        None => Verdict::OneSample,
-        Some([low, _]) if low > 1.0 => Verdict::Better,
-        Some([_, high]) if high < 1.0 => Verdict::Worse,
-        Some(_) => Verdict::NoDifferenceShown,
-    };
-    (Some(ratio), verdict)
-}
-
 fn metric_text(text: &mut String, key: &Key, labels: &[&str], base: usize, rows: &[Option<&Row>]) {
     let unit = rows.iter().flatten().next().map_or("", |r| r.unit.as_str());
     let direction = if higher_is_better(key) { "higher is better" } else { "lower is better" };
@@ -198,11 +105,25 @@ fn metric_text(text: &mut String, key: &Key, labels: &[&str], base: usize, rows:
             ratio.and_then(|r| r.ci95).map_or_else(String::new, |[l, h]| format!(" [{l:.3} .. {h:.3}]"));
         let judged = match (at == base, ratio) {
             (true, _) => "baseline".to_owned(),
-            (false, Some(r)) => format!("x{:.3}{interval} {}", r.value, verdict.text()),
+            (false, Some(r)) => {
+                format!("x{:.3}{interval} {}{}", r.value, verdict.text(), caches(*row, rows[base]))
+            }
             (false, None) => verdict.text().to_owned(),
         };
         let _ = writeln!(text, "  {label:<width$} {figure_text:>12}  {judged}");
         let _ = writeln!(text, "  {:<width$} {:>12}  |{bar}", "", "");
+    }
+}
+
+/// Rows whose data came from elsewhere are compared, but not without a word on it.
+fn caches(row: Option<&Row>, base: Option<&Row>) -> String {
+    let label = |row: Option<&Row>| {
+        row.and_then(|r| r.params.get(PAGE_CACHE))
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+    };
+    match (label(row), label(base)) {
+        (Some(mine), Some(theirs)) if mine != theirs => format!(" (page cache: {mine}; baseline: {theirs})"),
+        _ => String::new(),
     }
 }
 
@@ -238,56 +159,9 @@ fn charts(keys: &[&Key], tables: &[BTreeMap<Key, &Row>], labels: &[&str], base: 
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Run, Verdict, compare, judge, keyed};
-    use crate::kernel::Variant;
-    use crate::result::{Document, Row};
-
-    fn row(metric: &str, n: u64, samples: &[f64]) -> Row {
-        Row {
-            name: "hpl".to_owned(),
-            variant: Variant::Mpi,
-            params: BTreeMap::from([("n".to_owned(), n.into())]),
-            metric: metric.to_owned(),
-            unit: "GF/s".to_owned(),
-            value: samples.first().copied(),
-            ci95: None,
-            samples: samples.to_vec(),
-            verified: true,
-            residual: None,
-        }
-    }
-
-    fn verdict(metric: &str, a: Row, b: Row) -> Verdict {
-        let (a, b) = ([a], [b]);
-        let (a, b) = (keyed(&a), keyed(&b));
-        let key = a.keys().next().expect("one row").clone();
-        assert_eq!(key.metric, metric);
-        judge(&key, a.get(&key).copied(), b.get(&key).copied()).1
-    }
-
-    #[test]
-    fn verdicts_know_the_direction_and_the_noise() {
-        let (fast, slow) = ([2.0, 2.01, 1.99], [1.0, 1.01, 0.99]);
-        let of = |metric, a: &[f64], b: &[f64]| verdict(metric, row(metric, 8, a), row(metric, 8, b));
-        assert_eq!(of("gflops", &fast, &slow), Verdict::Better);
-        assert_eq!(of("gflops", &slow, &fast), Verdict::Worse);
-        assert_eq!(of("time", &slow, &fast), Verdict::Better, "less time is better");
-        assert_eq!(of("gflops", &[1.0, 1.5, 0.7], &[1.1, 0.8, 1.3]), Verdict::NoDifferenceShown);
-        assert_eq!(of("gflops", &[2.0], &slow), Verdict::OneSample);
-        assert_eq!(
-            verdict("gflops", row("gflops", 8, &fast), row("gflops", 9, &slow)),
-            Verdict::NotComparable
-        );
-        let unverified = Row { verified: false, ..row("gflops", 8, &fast) };
-        assert_eq!(verdict("gflops", unverified, row("gflops", 8, &slow)), Verdict::NoFigure);
-    }
-
-    #[test]
-    fn rows_of_one_metric_are_told_apart_by_what_varies() {
-        let rows = [row("gflops", 8, &[1.0]), row("gflops", 16, &[2.0])];
-        let keys: Vec<String> = keyed(&rows).into_keys().map(|k| k.which).collect();
-        assert_eq!(keys, ["n=16", "n=8"]);
-    }
+    use super::judge::tests::row;
+    use super::{Run, compare};
+    use crate::result::Document;
 
     #[test]
     fn the_baseline_is_chosen_by_label() {

@@ -1,5 +1,6 @@
 //! The program as users start it: built binary, real launcher, real MPI library. A file per family; one test program.
 
+mod compare;
 mod corruption;
 mod driver;
 mod hpcc;

@@ -5,6 +5,7 @@ mod args;
 mod ior;
 mod iozone;
 mod launch;
+mod report;
 mod suites;
 
 use std::process::ExitCode;

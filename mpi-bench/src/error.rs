@@ -38,6 +38,16 @@ pub enum Error {
         /// What is wrong with it, and what would be right.
         why: String,
     },
+    /// A kernel does not run on so many ranks. A suite goes on without it.
+    #[error("{kernel}: parameter ranks={ranks}: {why}")]
+    Unfit {
+        /// Kernel's registry name.
+        kernel: String,
+        /// Ranks of its team.
+        ranks: usize,
+        /// What numbers would fit.
+        why: String,
+    },
     /// An input file does not say what it should.
     #[error("{}:{line}: {why}", path.display())]
     Input {
@@ -68,19 +78,45 @@ pub enum Error {
         rank: i32,
         /// That rank's message.
         text: String,
-        /// That rank's exit code.
-        exit: Exit,
+        /// That rank's kind of error.
+        kind: Kind,
     },
 }
 
+/// What an error means for the rest of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user has to change something.
+    Usage,
+    /// As [`Error::Unfit`].
+    Unfit,
+    /// The system refused something; other kernels may still run.
+    Environment,
+}
+
+impl Kind {
+    /// All, by the number that ranks exchange.
+    pub const ALL: [Self; 3] = [Self::Usage, Self::Unfit, Self::Environment];
+}
+
 impl Error {
+    /// What it means for the rest of the run.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Usage(_) | Self::Parameter { .. } | Self::Input { .. } => Kind::Usage,
+            Self::Unfit { .. } => Kind::Unfit,
+            Self::Environment(_) | Self::Io { .. } => Kind::Environment,
+            Self::Remote { kind, .. } => *kind,
+        }
+    }
+
     /// The exit code that this error ends the program with.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        match self {
-            Self::Usage(_) | Self::Parameter { .. } | Self::Input { .. } => Exit::Usage,
-            Self::Environment(_) | Self::Io { .. } => Exit::Environment,
-            Self::Remote { exit, .. } => *exit,
+        match self.kind() {
+            Kind::Usage | Kind::Unfit => Exit::Usage,
+            Kind::Environment => Exit::Environment,
         }
     }
 

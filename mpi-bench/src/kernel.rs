@@ -6,7 +6,8 @@
 //!    - [`Kernel::SPEC`]: name, family, source, variants, metrics, parameters. The name is what users type.
 //!    - [`Kernel::setup`]: check parameters, size and allocate. Sizes come from [`Setup`]: `setup.get("n")?` for a
 //!      parameter the user gave (`--param n=..`), `setup.bytes_per_rank()` or `setup.class()` for `--size`. Say with
-//!      `setup.need("n", n, bytes)?` how much memory this rank will touch *before* allocating it.
+//!      `setup.need("n", n, bytes)?` how much memory this rank will touch *before* allocating it. A number of ranks that it
+//!      cannot use is `setup.unfit(why)`: a suite then goes on without the kernel.
 //!    - [`Kernel::run`]: restore the input, synchronise, do the timed work, return the raw seconds as a [`Lap`]. On a team
 //!      of several ranks, reduce the times as the original does: **rank 0 of the team must hold the final numbers**.
 //!    - [`Kernel::verify`]: judge the lap just run by the original's criterion. Every rank returns the same [`Check`] or

@@ -131,6 +131,12 @@ impl Setup<'_> {
         }
     }
 
+    /// An error about the number of ranks: a suite goes on without this kernel.
+    #[must_use]
+    pub fn unfit(&self, why: impl Into<String>) -> Error {
+        Error::Unfit { kernel: self.spec.name.to_owned(), ranks: self.team.len(), why: why.into() }
+    }
+
     /// `--size` as given.
     #[must_use]
     pub fn size(&self) -> Size {

@@ -7,7 +7,7 @@ use mpi::collective::SystemOperation;
 use mpi::topology::{Communicator, Rank, SimpleCommunicator};
 use mpi::traits::{CommunicatorCollectives, Root};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Kind, Result};
 use crate::mpi_raw;
 
 /// How often an idle rank looks whether the others are done.
@@ -197,12 +197,12 @@ impl Team {
         if first[0] == self.size {
             return mine;
         }
-        let (exit, text) = match &mine {
-            Err(error) => (error.exit() as u8, error.to_string()),
-            Ok(_) => (0, String::new()),
+        let (kind, text) = match &mine {
+            Err(error) => (error.kind(), error.to_string()),
+            Ok(_) => (Kind::Environment, String::new()),
         };
         let root = self.comm.process_at_rank(first[0]);
-        let mut head = [u64::from(exit), text.len() as u64];
+        let mut head = [kind as u64, text.len() as u64];
         root.broadcast_into(&mut head[..]);
         let mut bytes = text.into_bytes();
         bytes.resize(usize::try_from(head[1]).unwrap_or_default(), 0);
@@ -212,7 +212,7 @@ impl Team {
             _ => Err(Error::Remote {
                 rank: first[0],
                 text: String::from_utf8_lossy(&bytes).into_owned(),
-                exit: if head[0] == 2 { Exit::Usage } else { Exit::Environment },
+                kind: Kind::ALL.into_iter().find(|&k| k as u64 == head[0]).unwrap_or(Kind::Environment),
             }),
         }
     }

@@ -1,23 +1,17 @@
 //! From parsed options to a finished run: watchdog, MPI, driver, output. All MPI ranks pass through here together.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use mpi::Threading;
-use serde_json::{Value, json};
 
 use super::args::RunOptions;
+use super::report::Report;
 use super::suites::Selection;
-use crate::driver::{self, Finished, Item, Options};
+use crate::driver::{self, Item, Options};
 use crate::error::{Error, Exit, Result};
-use crate::kernels::hpcc::report;
-use crate::result::{Document, Row};
-use crate::setup::Size;
 use crate::team::Team;
-use crate::{host, janitor, print, svg, watchdog};
+use crate::{janitor, print, watchdog};
 
 /// This process's rank as the launcher's environment tells it before MPI is started; 0 without a launcher.
 pub(super) fn rank_from_environment() -> i32 {
@@ -69,6 +63,7 @@ pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Re
 pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
     world.agree(check_paths(world, options))?;
     let items = items(selection, options, world)?;
+    let mut report = Report::new(world, &items, options, selection.hpcc_output());
     let finished = driver::run(
         world,
         &items,
@@ -80,13 +75,14 @@ pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) 
             timeout: options.timeout.0,
             scratch_dir: options.dir.clone(),
         },
-        |outcome| print::out(&print::outcome(outcome)),
-        |error| eprintln!("trimtab-bench: {error}"),
+        |outcome| {
+            print::out(&print::outcome(outcome));
+            report.add(outcome);
+        },
+        |words| eprintln!("trimtab-bench: {words}"),
     )?;
     watchdog::phase("the report", options.timeout.0);
-    world.agree(write(world, &items, options, &finished))?;
-    world.agree(write_pictures(world, options, &finished))?;
-    world.agree(append_hpcc(world, selection.hpcc_output(), &finished))?;
+    world.agree(report.finish(world, &finished))?;
     Ok(finished.exit)
 }
 
@@ -99,7 +95,7 @@ fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Ve
             eprintln!("trimtab-bench: {remark}");
         }
         for entry in &chosen.left_out {
-            eprintln!("trimtab-bench: {} left out: it needs {} ranks", entry.spec.name, entry.spec.min_ranks);
+            eprintln!("trimtab-bench: left out: {}: needs {} ranks", entry.spec.name, entry.spec.min_ranks);
         }
     }
     if chosen.items.is_empty() {
@@ -125,47 +121,4 @@ fn check_paths(world: &Team, options: &RunOptions) -> Result<()> {
         Some(parent) if parent != Path::new("") => directory("--json", parent),
         _ => Ok(()),
     }
-}
-
-/// Writes the JSON on rank 0. Collective: every rank contributes its part of the meta data.
-fn write(world: &Team, items: &[Item], options: &RunOptions, finished: &Finished) -> Result<()> {
-    let mine = serde_json::to_vec(&host::rank_meta(world.rank())).unwrap_or_default();
-    let ranks = world.gather_bytes(&mine);
-    let Some(path) = options.json.as_deref().filter(|_| world.is_root()) else { return Ok(()) };
-    let rows: Vec<Row> = finished.outcomes.iter().flat_map(|o| o.rows.iter().cloned()).collect();
-    let mut meta = host::meta();
-    meta.extend(run_meta(world, items, options, path));
-    let ranks = ranks.iter().filter_map(|bytes| serde_json::from_slice::<Value>(bytes).ok());
-    meta.insert("ranks".to_owned(), ranks.collect());
-    meta.insert("counters".to_owned(), json!(finished.counters));
-    Document { meta, results: rows }.write(path)
-}
-
-fn write_pictures(world: &Team, options: &RunOptions, finished: &Finished) -> Result<()> {
-    let Some(directory) = options.svg.as_deref().filter(|_| world.is_root()) else { return Ok(()) };
-    for chart in finished.outcomes.iter().flat_map(svg::charts_of) {
-        chart.write(directory)?;
-    }
-    Ok(())
-}
-
-fn append_hpcc(world: &Team, path: Option<&Path>, finished: &Finished) -> Result<()> {
-    let Some(path) = path.filter(|_| world.is_root()) else { return Ok(()) };
-    let host = host::hostname().unwrap_or_default();
-    let now = jiff::Timestamp::now().to_string();
-    let text = report::text(&finished.outcomes, world.size(), &host, &now);
-    let mut file = File::options().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))
-}
-
-fn run_meta(world: &Team, items: &[Item], options: &RunOptions, path: &Path) -> BTreeMap<String, Value> {
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-    let size = items.first().map_or(Size::Auto, |i| i.size).to_string();
-    BTreeMap::from([
-        ("label".to_owned(), json!(options.label.clone().or(stem))),
-        ("seed".to_owned(), json!(options.seed)),
-        ("size".to_owned(), json!(size)),
-        ("warmup_laps".to_owned(), json!(options.warmup)),
-        ("world_size".to_owned(), json!(world.size())),
-    ])
 }

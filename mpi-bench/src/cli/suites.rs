@@ -93,7 +93,8 @@ impl Selection {
             _ => None,
         };
         let size = size.unwrap_or(self.default_size);
-        let plain = |entry: Entry| vec![Item { entry, size, params: params.clone() }];
+        let plain =
+            |entry: Entry| vec![Item { entry, size, params: params.clone(), optional: self.is_suite }];
         let items = fit.into_iter().flat_map(|entry| match &input {
             Some(input) => from_input(entry, input, params),
             None => plain(entry),
@@ -111,7 +112,7 @@ fn from_input(entry: Entry, input: &HpccInput, params: &ParamMap) -> Vec<Item> {
         let own = own.into_iter().map(|(name, value)| (format!("{}.{name}", entry.spec.name), value));
         let mut all: ParamMap = own.collect();
         all.extend(params.clone());
-        items.push(Item { entry, size, params: all });
+        items.push(Item { entry, size, params: all, optional: true });
     };
     match entry.spec.name {
         "hpl" => {

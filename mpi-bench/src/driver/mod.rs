@@ -15,7 +15,7 @@ pub use laps::corruption_wanted;
 pub use repeat::Repeat;
 
 use crate::counters::Counters;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Kind, Result};
 use crate::host;
 use crate::kernel::Variant;
 use crate::registry::Entry;
@@ -51,6 +51,8 @@ pub struct Item {
     pub size: Size,
     /// Parameters; may hold names of other kernels.
     pub params: ParamMap,
+    /// Part of a suite: left out where it does not run on so many ranks, which else ends the run.
+    pub optional: bool,
 }
 
 /// What the whole run came to. Outcomes and counters are filled on rank 0 only; `exit` is the same on every rank.
@@ -60,22 +62,25 @@ pub struct Finished {
     pub outcomes: Vec<Outcome>,
     /// Counter deltas per kernel and variant, for the JSON's meta.
     pub counters: Vec<Value>,
-    /// Exit code: the first that is not [`Exit::Verified`].
+    /// Exit code. The first of these that applies: [`Exit::Usage`], a wrong parameter ended the run; [`Exit::Environment`], a
+    /// kernel could not run; [`Exit::VerificationFailed`]; [`Exit::Verified`].
     pub exit: Exit,
 }
 
 /// Runs the items one after the other; `show` gets each outcome on rank 0 as soon as it is known.
 ///
-/// An error of the environment ends that kernel only; it is handed to `complain` on rank 0 and remembered in the exit code.
+/// An error of the environment ends that kernel only, a wrong parameter all that come after it. Either is handed to `complain`
+/// on rank 0 and remembered in the exit code; what was finished before is in the answer. What a suite has to leave out is only
+/// handed to `complain`.
 ///
 /// # Errors
-/// Usage errors: a parameter that no item knows, a variant that no item has, too few ranks, a value that cannot be.
+/// Usage errors that show before anything runs: a parameter that no item knows, a variant that no item has, too few ranks.
 pub fn run(
     world: &Team,
     items: &[Item],
     options: &Options,
     mut show: impl FnMut(&Outcome),
-    mut complain: impl FnMut(&Error),
+    mut complain: impl FnMut(&str),
 ) -> Result<Finished> {
     check_usage(world, items, options)?;
     let runs: Vec<(&Item, Variant)> =
@@ -99,15 +104,21 @@ pub fn run(
                     finished.outcomes.push(outcome);
                 }
             }
-            Err(error) if error.exit() == Exit::Usage => return Err(error),
             Err(error) => {
-                finished.exit = Exit::Environment;
+                let left_out = item.optional && error.kind() == Kind::Unfit;
+                let text = if left_out { format!("left out: {error}") } else { error.to_string() };
                 if world.is_root() {
-                    progress.suspend(|| complain(&error));
+                    progress.suspend(|| complain(&text));
+                }
+                if !left_out {
+                    finished.exit = error.exit();
                 }
             }
         }
         progress.end();
+        if finished.exit == Exit::Usage {
+            break;
+        }
     }
     Ok(finished)
 }

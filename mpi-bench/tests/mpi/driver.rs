@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::launch::{PROGRAM, is_mpich, kill_one_rank, mpirun, run, run_json, text};
+use crate::launch::{PROGRAM, bearable, is_mpich, kill_one_rank, mpirun, run, run_json, text};
 
 const SMALL: [&str; 4] = ["--size", "64k", "--timeout", "60"];
 
@@ -86,6 +86,58 @@ fn wrong_input_is_named_once_and_every_rank_ends() {
         assert_eq!(stderr(&output).matches(names).count(), 1, "{args:?}: {}", stderr(&output));
         assert!(begin.elapsed() < Duration::from_secs(60));
     }
+}
+
+/// Seven parts of two points and more cannot be cut from class S's cube in BT, SP and LU.
+#[test]
+fn a_suite_leaves_out_what_does_not_fit_the_ranks_and_a_run_keeps_what_is_finished() {
+    if !bearable(7) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("tempdir");
+    let json = dir.path().join("out.json");
+    let names = |expected: i32, args: &[&str]| -> (Vec<String>, String) {
+        let output = mpirun(7).args(args).arg("--json").arg(&json).output().expect("the launcher starts");
+        assert_eq!(output.status.code(), Some(expected), "{args:?}: {}", text(&output));
+        let document: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&json).expect("JSON written")).expect("valid");
+        assert!(document["meta"]["unfinished"].is_null() && document["meta"]["ranks"].is_array());
+        let rows = document["results"].as_array().expect("results");
+        let mut names: Vec<String> =
+            rows.iter().filter_map(|r| r["name"].as_str()).map(str::to_owned).collect();
+        names.dedup();
+        (names, stderr(&output))
+    };
+    let (ran, told) = names(0, &["suite", "npb", "--size", "S", "--timeout", "120"]);
+    assert_eq!(ran, ["npb-ep", "npb-cg", "npb-is", "npb-mg", "npb-ft"]);
+    assert_eq!(told.matches("left out: npb-").count(), 3, "{told}");
+    assert_eq!(told.matches("left out: npb-bt: parameter ranks=7").count(), 1, "{told}");
+    let by_name = ["run", "npb-ep", "npb-bt", "npb-cg", "--size", "S", "--timeout", "120"];
+    let (ran, told) = names(2, &by_name);
+    assert_eq!(ran, ["npb-ep"], "{told}");
+    assert!(told.contains("npb-bt: parameter ranks=7") && !told.contains("left out"), "{told}");
+}
+
+/// What a limit that gives no notice leaves of a run.
+#[test]
+fn a_killed_run_leaves_what_was_finished() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let json = dir.path().join("out.json");
+    let args = ["run", "dgemm", "noise-detour", "--size", "64k", "--param", "seconds=600", "--json"];
+    let mut child = mpirun(2).args(args).arg(&json).spawn().expect("starts");
+    let begin = Instant::now();
+    let rows = || {
+        let document: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).ok()?).ok()?;
+        assert_eq!(document["meta"]["unfinished"], true);
+        document["results"].as_array().map(Vec::len)
+    };
+    while rows() != Some(2) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "DGEMM's rows do not appear");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_one_rank(child.id());
+    assert!(!child.wait().expect("ends").success());
+    assert_eq!(rows(), Some(2));
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl<M: Method> Kernel for Solver<M> {
         let ranks = setup.team.len();
         let grid = Grid::new(case.n, setup.team.rank(), ranks).ok_or_else(|| {
             let why = format!("no way to cut class {class}'s {0}^3 points into parts of 2 and more", case.n);
-            setup.bad("ranks", ranks, why)
+            setup.unfit(why)
         })?;
         let fields = 3 * (grid.len() * size_of::<f64>()) as u64;
         setup.need("size", class, fields + M::bytes(&grid))?;

@@ -214,11 +214,7 @@ impl Kernel for Ft {
         let ranks = setup.team.len();
         let most = ny.min(nz);
         if ranks > most {
-            return Err(setup.bad(
-                "size",
-                class,
-                format!("this class runs on at most {most} ranks; these are {ranks}"),
-            ));
+            return Err(setup.unfit(format!("class {class} runs on at most {most} ranks; these are {ranks}")));
         }
         let arrays = if ranks == 1 { 2 } else { 3 };
         let local = nx * (ny * nz.div_ceil(ranks)).max(nz * ny.div_ceil(ranks));

@@ -103,8 +103,8 @@ impl Kernel for Is {
         // The first rank must have the keys that the iterations change.
         let most = sizes.keys / Self::CHANGED;
         if setup.team.len() > most {
-            let why = format!("this class runs on at most {most} ranks; these are {}", setup.team.len());
-            return Err(setup.bad("size", class, why));
+            let why = format!("class {class} runs on at most {most} ranks; these are {}", setup.team.len());
+            return Err(setup.unfit(why));
         }
         let mut keys = Array::zeroed(own.len(), Pages::Huge)?;
         generate(&mut keys, own.start, sizes.log_max_key);

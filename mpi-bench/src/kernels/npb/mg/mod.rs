@@ -197,8 +197,8 @@ impl Kernel for Mg {
         let n = 1usize << log_n;
         let ranks = setup.team.len();
         if ranks > n / 2 {
-            let why = format!("this class runs on at most {} ranks; these are {ranks}", n / 2);
-            return Err(setup.bad("size", class, why));
+            let why = format!("class {class} runs on at most {} ranks; these are {ranks}", n / 2);
+            return Err(setup.unfit(why));
         }
         let slabs = Slabs::new(log_n, setup.team.index(), ranks);
         // Three cubes of the finest level, two of those below: 3 + 2/7, and their ghosts.

@@ -89,7 +89,7 @@ pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) 
 /// The kernels with their sizes; those that a suite cannot run on so few ranks are named.
 fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Vec<Item>> {
     let params = options.param_map()?;
-    let chosen = world.agree(selection.choose(options.size, &params, world.size()))?;
+    let chosen = selection.choose(options.size, &params, world)?;
     if world.is_root() {
         for remark in &chosen.remarks {
             eprintln!("trimtab-bench: {remark}");

@@ -1,5 +1,6 @@
 //! Which kernels a name or a suite stands for, and what a suite reads and writes besides. No running.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::args::Suite;
@@ -9,6 +10,7 @@ use crate::kernel::Family;
 use crate::kernels::hpcc::input::{self, HpccInput};
 use crate::registry::{self, Entry};
 use crate::setup::{ParamMap, Size};
+use crate::team::Team;
 
 /// Where HPCC's users keep their input.
 const HPCC_INPUT: &str = "hpccinf.txt";
@@ -34,8 +36,24 @@ pub(super) struct Chosen {
 
 /// Files of suite hpcc.
 struct HpccFiles {
+    /// As the user named it; without a name the original's, if it is there.
     input: Option<PathBuf>,
     output: PathBuf,
+}
+
+impl HpccFiles {
+    /// Path and text of the input as rank 0 finds it, on every rank: with a file of their own, or none, the ranks of another
+    /// node would run something else. Collective.
+    fn input_text(&self, world: &Team) -> Result<Option<(PathBuf, String)>> {
+        let named = self.input.as_deref();
+        let path = named.unwrap_or(Path::new(HPCC_INPUT));
+        let there = world.is_root() && (named.is_some() || path.is_file());
+        let text =
+            if there { fs::read_to_string(path).map_err(Error::io("read", path)) } else { Ok(String::new()) };
+        let text = world.share_bytes(world.agree(text)?.into_bytes());
+        let there = world.share_bytes(vec![u8::from(there)]) == [1];
+        Ok(there.then(|| (path.to_owned(), String::from_utf8_lossy(&text).into_owned())))
+    }
 }
 
 /// Kernels by name, in the order given.
@@ -58,8 +76,7 @@ pub(super) fn of(suite: Suite, input: Option<PathBuf>, output: PathBuf) -> Selec
         Suite::Io => (registry::family(Family::Io), Size::Auto),
         Suite::Quick => (registry::all(), Size::Quick),
     };
-    let default_input = || Some(PathBuf::from(HPCC_INPUT)).filter(|path| path.is_file());
-    let hpcc = (suite == Suite::Hpcc).then(|| HpccFiles { input: input.or_else(default_input), output });
+    let hpcc = (suite == Suite::Hpcc).then_some(HpccFiles { input, output });
     Selection { entries, default_size, is_suite: true, hpcc }
 }
 
@@ -69,29 +86,28 @@ impl Selection {
         self.hpcc.as_ref().map(|files| files.output.as_path())
     }
 
-    /// The kernels with their sizes, and those that were left out.
+    /// The kernels with their sizes, and those that were left out. Collective.
     ///
     /// # Errors
-    /// An input file that cannot be read or is wrong. To be agreed on by all ranks.
-    pub(super) fn choose(&self, size: Option<Size>, params: &ParamMap, ranks: i32) -> Result<Chosen> {
+    /// An input file that cannot be read or is wrong; the same on every rank.
+    pub(super) fn choose(&self, size: Option<Size>, params: &ParamMap, world: &Team) -> Result<Chosen> {
         let (fit, left_out): (Vec<Entry>, Vec<Entry>) =
-            self.entries.iter().partition(|e| !self.is_suite || ranks >= e.spec.min_ranks);
+            self.entries.iter().partition(|e| !self.is_suite || world.size() >= e.spec.min_ranks);
         let mut remarks = Vec::new();
-        let input = match self.hpcc.as_ref().and_then(|files| files.input.as_deref()) {
-            // A size on the command line wins over the file.
-            Some(path) if size.is_none() => {
-                let input = input::read(path, usize::try_from(ranks).unwrap_or(1))?;
-                if !input.not_followed.is_empty() {
-                    let names = input.not_followed.join(", ");
-                    remarks.push(format!(
-                        "{}: HPL is one algorithm here; not followed: {names}",
-                        path.display()
-                    ));
-                }
-                Some(input)
-            }
+        // A size on the command line wins over the file.
+        let text = match &self.hpcc {
+            Some(files) if size.is_none() => files.input_text(world)?,
             _ => None,
         };
+        let input = text.map(|(path, text)| {
+            let input = input::parse(&path, &text, world.len())?;
+            if !input.not_followed.is_empty() {
+                let names = input.not_followed.join(", ");
+                remarks.push(format!("{}: HPL is one algorithm here; not followed: {names}", path.display()));
+            }
+            Ok(input)
+        });
+        let input = input.transpose()?;
         let size = size.unwrap_or(self.default_size);
         let plain =
             |entry: Entry| vec![Item { entry, size, params: params.clone(), optional: self.is_suite }];

@@ -144,7 +144,7 @@ fn check_usage(world: &Team, items: &[Item], options: &Options) -> Result<()> {
                 spec.min_ranks
             )));
         }
-        if variants(item, options).is_empty() {
+        if !item.optional && variants(item, options).is_empty() {
             let own: Vec<&str> = spec.variants.iter().map(|v| v.name()).collect();
             return Err(Error::Usage(format!("{} has no such variant, only {}", spec.name, own.join(", "))));
         }
@@ -161,6 +161,9 @@ fn check_usage(world: &Team, items: &[Item], options: &Options) -> Result<()> {
                 )));
             }
         }
+    }
+    if items.iter().all(|item| variants(item, options).is_empty()) {
+        return Err(Error::Usage("no kernel of this suite has such a variant".to_owned()));
     }
     Ok(())
 }

@@ -20,8 +20,23 @@ pub(crate) fn bearable(ranks: u32) -> bool {
     !is_mpich() || ranks as usize <= 2 * cores
 }
 
-/// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
+/// A launcher command for `ranks` ranks of the program.
 pub(crate) fn mpirun(ranks: u32) -> Command {
+    let mut command = launcher(ranks);
+    command.arg(PROGRAM);
+    command
+}
+
+/// A launcher command for `ranks` ranks, each in the directory of `dirs` that is named by its number.
+pub(crate) fn mpirun_each_in(ranks: u32, dirs: &Path) -> Command {
+    let mut command = launcher(ranks);
+    let script = r#"cd "$DIRS/${OMPI_COMM_WORLD_RANK-$PMI_RANK}" && exec "$0" "$@""#;
+    command.args(["sh", "-c", script, PROGRAM]).env("DIRS", dirs);
+    command
+}
+
+/// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
+fn launcher(ranks: u32) -> Command {
     let mut command = Command::new(env!("TRIMTAB_MPIRUN"));
     command.args(["-n", &ranks.to_string()]);
     if !is_mpich() {
@@ -30,7 +45,6 @@ pub(crate) fn mpirun(ranks: u32) -> Command {
         // More ranks than cores: yield while waiting, or every message costs a scheduler tick.
         command.env("OMPI_MCA_mpi_yield_when_idle", "1");
     }
-    command.arg(PROGRAM);
     command
 }
 

@@ -6,6 +6,7 @@ mod driver;
 mod hpcc;
 mod io;
 mod launch;
+mod nodes;
 mod npb;
 mod npb_cfd;
 mod osu;

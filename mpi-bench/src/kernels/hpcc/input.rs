@@ -1,4 +1,4 @@
-//! Reads `hpccinf.txt`. What steers parts of the original's HPL that are one algorithm here (panel factorisation, recursion,
+//! What `hpccinf.txt` says, from its text. What steers parts of the original's HPL that are one algorithm here (panel factorisation, recursion,
 //! swap, storage of L1 and U, equilibration) is checked to be there and named as not followed.
 
 use std::path::Path;
@@ -37,15 +37,6 @@ impl HpccInput {
         let procs = self.grids.iter().map(|(p, q)| (p * q) as u64).min().unwrap_or(1);
         8 * n * n / procs.max(1)
     }
-}
-
-/// Reads the file for a run of `ranks` ranks.
-///
-/// # Errors
-/// The file cannot be read; a line is missing or holds no number where one must be; a grid is not the number of ranks.
-pub fn read(path: &Path, ranks: usize) -> Result<HpccInput> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    parse(path, &text, ranks)
 }
 
 /// The lines still to be read.
@@ -111,7 +102,11 @@ impl Lines<'_> {
     }
 }
 
-fn parse(path: &Path, text: &str, ranks: usize) -> Result<HpccInput> {
+/// The file's text for a run of `ranks` ranks; `path` is for messages.
+///
+/// # Errors
+/// A line is missing or holds no number where one must be; a grid is not the number of ranks.
+pub fn parse(path: &Path, text: &str, ranks: usize) -> Result<HpccInput> {
     let mut lines = Lines { path, lines: text.lines().enumerate() };
     lines.skip(4);
     let n = lines.list("problem sizes (N)")?;

@@ -2,19 +2,28 @@
 # Compares physical hosts with virtual clusters on them, as the field does: the same suites, with the same number of ranks, on
 # the hosts, in one guest per host and in four guests per host, and then a table and bars.
 #
-#   TASKS=32 docs/slurm-compare.sh HOST_PARTITION VM1_PARTITION VM4_PARTITION [SUITE...]
+#   TASKS=32 SIZE=1GiB docs/slurm-compare.sh HOST_PARTITION VM1_PARTITION VM4_PARTITION [SUITE...]
 #
 # The three partitions hold the same hardware (the physical nodes, and the guests as nodes of their own), so the jobs run one
-# after the other, never together. Run it from a directory that all nodes share; settings are those of slurm-bench.sbatch.
+# after the other, never together. Run it from a directory that all nodes share; settings are those of slurm-bench.sbatch. Suite
+# hpcc needs SIZE or an hpccinf.txt there: sizes from the free memory of hosts and of guests cannot be compared.
 set -eu
 here=$(dirname "$0")
 bench=${BENCH:-trimtab-bench}
 dir=${DIR:-$PWD}
 tasks=${TASKS:?the number of ranks, the same in all three}
-[ $# -ge 3 ] || { sed -n '2,9p' "$0"; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10p' "$0"; exit 2; }
 host=$1 vm1=$2 vm4=$3
 shift 3
 [ $# -gt 0 ] || set -- hpcc osu
+case " $* " in
+*" hpcc "*)
+    [ -n "${SIZE:-}" ] || [ -f hpccinf.txt ] || {
+        echo "$0: suite hpcc: set SIZE to what fits into the smallest guest, in bytes a rank, or put an hpccinf.txt here" >&2
+        exit 2
+    }
+    ;;
+esac
 
 submit() { # PARTITION LABEL [SUITE...]: the job, after the one before it
     partition=$1

@@ -13,6 +13,15 @@ use crate::team::Team;
 /// HPL's usual 80 % presumes an otherwise empty machine; a guest with a balloon or neighbours is not one.
 pub const AUTO_MEMORY_SHARE: f64 = 0.6;
 
+/// Bytes per rank of `--size auto` with so many free: the share, rounded down to two binary digits (…, 2, 3, 4, 6, 8 … GiB). Free
+/// memory differs by some MiB from one run to the next on the same host; sizes that did could not be compared.
+#[must_use]
+pub fn auto_bytes(free_per_rank: u64) -> u64 {
+    let share = (free_per_rank as f64 * AUTO_MEMORY_SHARE) as u64;
+    let half = share.checked_ilog2().map_or(0, |digits| (1 << digits) / 2);
+    if share >= 3 * half { 3 * half } else { 2 * half }
+}
+
 /// Bytes per rank of `--size quick`: every kernel in about a second, still out of most caches.
 pub const QUICK_BYTES: u64 = 24 << 20;
 
@@ -87,7 +96,9 @@ pub struct Setup<'a> {
     pub(crate) spec: &'static Spec,
     pub(crate) size: Size,
     pub(crate) params: &'a ParamMap,
-    /// Free memory of the smallest node, divided by its ranks.
+    /// Bytes of `--size auto`, as [`auto_bytes`] has them from the memory that was free when the run began.
+    pub(crate) auto_bytes: u64,
+    /// Memory of the smallest node that is free now, divided by its ranks.
     pub(crate) free_bytes_per_rank: u64,
     pub(crate) scratch_dir: &'a Path,
 }
@@ -147,7 +158,7 @@ impl Setup<'_> {
     #[must_use]
     pub fn bytes_per_rank(&self) -> u64 {
         match self.size {
-            Size::Auto => (self.free_bytes_per_rank as f64 * AUTO_MEMORY_SHARE) as u64,
+            Size::Auto => self.auto_bytes,
             Size::Quick => QUICK_BYTES,
             Size::Bytes(bytes) => bytes,
             Size::Class(class) => class_bytes(class),
@@ -203,7 +214,22 @@ fn class_bytes(class: char) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Size, parse_bytes};
+    use super::{Size, auto_bytes, parse_bytes};
+
+    #[test]
+    fn auto_is_coarse_and_never_more_than_the_share() {
+        const GIB: u64 = 1 << 30;
+        // 0.6 of 21.0 to 25.9 GiB is 12.6 to 15.5: one size for them all.
+        for tenths in 210..260 {
+            assert_eq!(auto_bytes(tenths * GIB / 10), 12 * GIB, "{tenths}");
+        }
+        assert_eq!(auto_bytes(27 * GIB), 16 * GIB);
+        for free in (0..4000).map(|n| n * 999_983) {
+            let (size, share) = (auto_bytes(free), (free as f64 * 0.6) as u64);
+            assert!(size <= share && 2 * share <= 3 * size + 2, "{free}: {size} of {share}");
+            assert!(size.count_ones() <= 2, "{size:b}");
+        }
+    }
 
     #[test]
     fn sizes_in_every_spelling() {

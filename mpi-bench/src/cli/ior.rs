@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::{Timeout, parse_timeout};
 use super::launch;
+use crate::driver;
 use crate::error::{Error, Exit, Result};
 use crate::io::backend::Access;
 use crate::io::cache::Cache;
@@ -419,8 +420,7 @@ pub(super) fn run(args: &IorArgs) -> Result<Exit> {
 fn run_on(team: &Team, args: &IorArgs) -> Result<Exit> {
     let ranks = team.len() as u64;
     let options = args.options(ranks)?;
-    let free = host::free_memory_bytes().map(|free| free / team.node().len() as u64);
-    let free = team.min_u64(team.agree(free)?);
+    let free = driver::free_bytes_per_rank(team)?;
     let buffers = Pool::bytes(options.test.access.slots(), options.test.transfer);
     if buffers > free {
         return Err(Error::Usage(format!("-t {}: its buffers need more memory than is free", args.transfer)));

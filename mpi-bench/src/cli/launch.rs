@@ -11,7 +11,7 @@ use super::suites::Selection;
 use crate::driver::{self, Item, Options};
 use crate::error::{Error, Exit, Result};
 use crate::team::Team;
-use crate::{janitor, print, watchdog};
+use crate::{janitor, print, setup, watchdog};
 
 /// This process's rank as the launcher's environment tells it before MPI is started; 0 without a launcher.
 pub(super) fn rank_from_environment() -> i32 {
@@ -63,7 +63,8 @@ pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Re
 pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
     world.agree(check_paths(world, options))?;
     let items = items(selection, options, world)?;
-    let mut report = Report::new(world, &items, options, selection.hpcc_output());
+    let auto_bytes = setup::auto_bytes(driver::free_bytes_per_rank(world)?);
+    let mut report = Report::new(world, &items, options, auto_bytes, selection.hpcc_output());
     let finished = driver::run(
         world,
         &items,
@@ -74,6 +75,7 @@ pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) 
             seed: options.seed,
             timeout: options.timeout.0,
             scratch_dir: options.dir.clone(),
+            auto_bytes,
         },
         |outcome| {
             print::out(&print::outcome(outcome));

@@ -34,6 +34,7 @@ impl<'a> Report<'a> {
         world: &Team,
         items: &[Item],
         options: &'a RunOptions,
+        auto_bytes: u64,
         hpcc_output: Option<&'a Path>,
     ) -> Self {
         let mut meta = host::meta();
@@ -44,6 +45,7 @@ impl<'a> Report<'a> {
             ("label", json!(options.label.clone().or(stem))),
             ("seed", json!(options.seed)),
             ("size", json!(size)),
+            ("auto_bytes_per_rank", json!(auto_bytes)),
             ("warmup_laps", json!(options.warmup)),
             ("world_size", json!(world.size())),
             (UNFINISHED, json!(true)),

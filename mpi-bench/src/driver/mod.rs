@@ -40,6 +40,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Where kernels put files.
     pub scratch_dir: PathBuf,
+    /// Bytes per rank of [`Size::Auto`]: the same for all kernels and variants of a run.
+    pub auto_bytes: u64,
 }
 
 /// One kernel to run.
@@ -195,16 +197,17 @@ fn setup_for<'a>(run: &laps::Run<'a>, team: &'a Team, free_bytes_per_rank: u64) 
         spec: run.item.entry.spec,
         size: run.item.size,
         params: &run.item.params,
+        auto_bytes: run.options.auto_bytes,
         free_bytes_per_rank,
         scratch_dir: &run.options.scratch_dir,
     }
 }
 
-/// Free memory of the smallest node divided by its ranks, the same on every rank.
+/// Free memory of the smallest node divided by its ranks, the same on every rank. Collective.
 ///
 /// # Errors
-/// /proc/meminfo cannot be read.
-fn free_bytes_per_rank(world: &Team) -> Result<u64> {
+/// /proc/meminfo cannot be read on some rank.
+pub fn free_bytes_per_rank(world: &Team) -> Result<u64> {
     let ranks_here = world.node().len() as u64;
     let free = world.agree(host::free_memory_bytes())?;
     Ok(world.min_u64(free / ranks_here))

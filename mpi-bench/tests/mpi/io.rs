@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::launch::{mpirun, run_json, text};
+use crate::launch::{in_namespace, mpirun, run_json, text};
 
 fn ior(ranks: u32, dir: &Path, args: &[&str]) -> Output {
     let mut command = mpirun(ranks);
@@ -302,21 +302,6 @@ fn rows_say_what_the_page_cache_had_to_do_with_them() {
         advised == "cold" || advised == "cached",
         "{advised}: cached only where the file system is memory"
     );
-}
-
-/// Runs a command in a mount namespace of its own after `mounts` (shell). `None`, with a word on it, without the rights.
-fn in_namespace(name: &str, mounts: &str, command: &Command) -> Option<Output> {
-    // SAFETY: takes nothing, returns a number.
-    if unsafe { libc::geteuid() } != 0 {
-        assert!(std::env::var_os("TRIMTAB_REQUIRE_LIVE").is_none(), "{name} needs root");
-        eprintln!("SKIPPED {name}: mounting needs root");
-        return None;
-    }
-    let mut wrapped = Command::new("unshare");
-    wrapped.args(["-m", "sh", "-c", &format!("{mounts} && exec \"$@\""), "sh"]);
-    wrapped.arg(command.get_program()).args(command.get_args());
-    wrapped.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    Some(wrapped.output().expect("unshare starts"))
 }
 
 /// A command for `ranks` ranks on a directory, with the arguments after the program.

@@ -10,3 +10,4 @@ mod nodes;
 mod npb;
 mod npb_cfd;
 mod osu;
+mod slurm;

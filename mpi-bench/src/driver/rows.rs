@@ -1,5 +1,7 @@
 //! From readings per rank and lap to the rows of the result. Pure. The one place that decides whether a figure may be shown.
 
+use serde_json::Value;
+
 use crate::kernel::{Check, Facts, Join, Reading, Spec, Variant};
 use crate::result::{Outcome, Row};
 use crate::stats;
@@ -36,6 +38,17 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
+/// A reading's parameter; where the laps differ in it (the CPU, the page cache), each of its values once.
+fn of_all_laps(laps: &[Vec<Reading>], at: usize, key: &str) -> Value {
+    let mut values: Vec<Value> = Vec::new();
+    for value in laps.iter().filter_map(|lap| lap.get(at)?.params.get(key)) {
+        if !values.contains(value) {
+            values.push(value.clone());
+        }
+    }
+    if values.len() == 1 { values.remove(0) } else { values.into() }
+}
+
 /// The rows of all laps. If any lap failed, rows carry no value and no samples.
 pub(super) fn outcome(
     spec: &'static Spec,
@@ -54,7 +67,7 @@ pub(super) fn outcome(
         };
         let summary = stats::summary(&samples);
         let mut all = params.clone();
-        all.extend(reading.params.clone());
+        all.extend(reading.params.keys().map(|key| (key.clone(), of_all_laps(laps, at, key))));
         Row {
             name: spec.name.to_owned(),
             variant,
@@ -113,6 +126,18 @@ mod tests {
         let joined = join_checks(&checks);
         assert!(!joined.passed && joined.residual.is_some_and(f64::is_nan));
         assert!(!join_checks(&[]).passed);
+    }
+
+    #[test]
+    fn a_parameter_that_differs_between_laps_shows_all_its_values() {
+        let lap = |cpu: u64| vec![Reading::new("mean", 1.0).with("rank", 0).with("cpu", cpu)];
+        let checks = vec![Check::exact("elements", 0); 3];
+        let laps = [lap(1), lap(3), lap(1)];
+        let out = outcome(&SPEC, Variant::Star, &Facts::new(), Facts::new(), &laps, &checks);
+        assert_eq!(
+            out.rows[0].params,
+            Facts::from([("rank".to_owned(), 0.into()), ("cpu".to_owned(), vec![1, 3].into())])
+        );
     }
 
     #[test]

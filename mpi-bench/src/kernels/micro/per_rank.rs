@@ -58,14 +58,18 @@ pub(super) fn current_cpu() -> f64 {
     f64::from(unsafe { libc::sched_getcpu() })
 }
 
-/// Rows for all ranks: `noise` worst and per rank, `longest`, `interruptions`, and the summed histogram.
+/// Rows for all ranks: `noise` worst and, per rank with the CPU that it ended on, `noise`, `longest` and `interruptions`; and
+/// the summed histogram.
 pub(super) fn readings(lap: &Lap) -> Vec<Reading> {
     let ranks: Vec<&[f64]> = lap.0.chunks_exact(LENGTH).collect();
     let worst = ranks.iter().map(|r| r[0]).fold(0.0, f64::max);
     let mut readings = vec![Reading::new("noise_worst", worst)];
     for (rank, numbers) in ranks.iter().enumerate() {
         let figures = [("noise", numbers[0]), ("longest", numbers[1] * 1e6), ("interruptions", numbers[2])];
-        readings.extend(figures.map(|(name, value)| Reading::new(name, value).with("rank", rank)));
+        // A whole number since it was gathered; -1 where the system did not say.
+        let cpu = numbers[3] as i64;
+        let of = |(name, value)| Reading::new(name, value).with("rank", rank).with("cpu", cpu);
+        readings.extend(figures.map(of));
     }
     for bin in 0..BINS {
         let count: f64 = ranks.iter().map(|r| r[HEAD + bin]).sum();
@@ -81,8 +85,11 @@ pub(super) fn charts(rows: &[Row]) -> Vec<Chart> {
     // The bins double in width: over their number the picture has a logarithmic axis.
     let bins = of("histogram").enumerate().filter_map(|(at, r)| Some((at as f64, r.value? as u64)));
     let bar = |row: &Row| {
-        let rank = row.params.get("rank").map_or_else(String::new, ToString::to_string);
-        (rank, vec![row.value.map(|value| Bar { value, ci95: row.ci95 })])
+        let text = |key: &str| row.params.get(key).map_or_else(String::new, ToString::to_string);
+        (
+            format!("{} on CPU {}", text("rank"), text("cpu")),
+            vec![row.value.map(|value| Bar { value, ci95: row.ci95 })],
+        )
     };
     vec![
         Chart {
@@ -102,7 +109,21 @@ pub(super) fn charts(rows: &[Row]) -> Vec<Chart> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BINS, bin};
+    use super::{BINS, LENGTH, bin, readings};
+    use crate::kernel::Lap;
+
+    #[test]
+    fn the_rows_of_a_rank_name_its_cpu() {
+        let mut lap = vec![0.0; 2 * LENGTH];
+        (lap[0], lap[3]) = (1.5, 2.0);
+        (lap[LENGTH], lap[LENGTH + 3]) = (2.5, 7.0);
+        let rows = readings(&Lap(lap));
+        let noise: Vec<_> = rows.iter().filter(|r| r.metric == "noise").collect();
+        let named: Vec<_> =
+            noise.iter().map(|r| (r.params["rank"].as_i64(), r.params["cpu"].as_i64(), r.value)).collect();
+        assert_eq!(named, [(Some(0), Some(2), 1.5), (Some(1), Some(7), 2.5)]);
+        assert!(rows.iter().all(|r| r.params.contains_key("cpu") == r.params.contains_key("rank")));
+    }
 
     #[test]
     fn bins_double() {

@@ -87,7 +87,7 @@ pub fn run(
     check_usage(world, items, options)?;
     let runs: Vec<(&Item, Variant)> =
         items.iter().flat_map(|i| variants(i, options).into_iter().map(move |v| (i, v))).collect();
-    let progress = Progress::new(world.is_root(), runs.len());
+    let mut progress = Progress::new(world.is_root(), runs.len());
     let mut finished = Finished { outcomes: Vec::new(), counters: Vec::new(), exit: Exit::Verified };
     let mut rng = Rng::new(options.seed);
     for (item, variant) in runs {

@@ -140,6 +140,29 @@ fn a_killed_run_leaves_what_was_finished() {
     assert_eq!(rows(), Some(2));
 }
 
+/// util-linux's `script` gives the launcher a terminal; the launchers give the ranks pipes.
+#[test]
+fn the_bar_is_drawn_on_the_launcher_s_terminal_and_nowhere_else() {
+    let shown = |redirect: &str| {
+        let launcher = mpirun(2);
+        let words = std::iter::once(launcher.get_program()).chain(launcher.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        let line = format!("{} run dgemm --size 64k --timeout 60 {redirect}", words.join(" "));
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null());
+        script.envs(launcher.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let output = script.output().expect("script starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let on_terminal = shown("");
+    assert!(on_terminal.contains("[--------------------] 0/2 dgemm single"), "{on_terminal}");
+    assert!(on_terminal.contains("[##########----------] 1/2 dgemm star"), "{on_terminal}");
+    assert!(on_terminal.contains("dgemm star: verified"), "{on_terminal}");
+    let elsewhere = shown("2> /dev/null");
+    assert!(!elsewhere.contains("0/2") && elsewhere.contains("dgemm star: verified"), "{elsewhere}");
+}
+
 #[test]
 fn a_phase_that_takes_too_long_ends_every_rank() {
     let begin = Instant::now();

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use perf_event::events::{Cache, CacheId, CacheOp, CacheResult, Hardware, Raw, Software};
-use perf_event::{Builder, Counter};
+use perf_event::{Builder, CountAndTime, Counter};
 use serde::Serialize;
 
 use crate::host;
@@ -72,7 +72,8 @@ impl Counters {
             begin: Instant::now(),
             usage: usage(),
             steal: host::steal_ticks(),
-            migrations: counter(&Builder::new(Software::CPU_MIGRATIONS)),
+            // A process is moved by the kernel: without the kernel's part there are never any.
+            migrations: counter(Builder::new(Software::CPU_MIGRATIONS).include_kernel()),
             cycles: counter(&Builder::new(Hardware::CPU_CYCLES)),
             instructions: counter(&Builder::new(Hardware::INSTRUCTIONS)),
             l1d: counter(&Builder::new(l1d)),
@@ -89,7 +90,8 @@ impl Counters {
             (u.ru_utime.tv_sec + u.ru_stime.tv_sec) as f64
                 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) as f64 * 1e-6
         };
-        let read = |c: &mut Option<Counter>| c.as_mut().and_then(|c| c.read().ok());
+        let read =
+            |c: &mut Option<Counter>| c.as_mut().and_then(|c| c.read_count_and_time().ok()).and_then(scaled);
         Delta {
             seconds: self.begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu(&now) - cpu(&self.usage),
@@ -108,6 +110,16 @@ impl Counters {
             l2_misses: read(&mut self.l2),
             llc_misses: read(&mut self.llc),
         }
+    }
+}
+
+/// The count for the whole time. The kernel lets more events than the CPU has counters take turns, and says for how long each was
+/// counted. One whose turn never came has no count.
+fn scaled(seen: CountAndTime) -> Option<u64> {
+    match seen.time_running {
+        0 => None,
+        running if running >= seen.time_enabled => Some(seen.count),
+        running => Some((seen.count as f64 * seen.time_enabled as f64 / running as f64) as u64),
     }
 }
 
@@ -144,5 +156,41 @@ fn usage() -> libc::rusage {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perf_event::CountAndTime;
+
+    use super::{Counters, scaled};
+
+    /// Moves this thread between two CPUs; the counter may not be there (perf_event_paranoid).
+    #[test]
+    fn a_move_between_cpus_is_counted() {
+        let counters = Counters::start();
+        let moved = [0, 1, 0, 1].iter().filter(|&&cpu| runs_on(cpu)).count();
+        let counted = counters.delta().cpu_migrations;
+        assert!(moved < 4 || counted.is_none_or(|moves| moves >= 3), "{counted:?}");
+    }
+
+    /// Binds this thread to a CPU, if it may run there.
+    fn runs_on(cpu: usize) -> bool {
+        // SAFETY: a CPU set is plain data; the calls only write and read it.
+        unsafe {
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut one);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one) == 0
+        }
+    }
+
+    #[test]
+    fn a_count_covers_the_whole_time_or_is_absent() {
+        let of =
+            |count, time_enabled, time_running| scaled(CountAndTime { count, time_enabled, time_running });
+        assert_eq!(of(0, 100, 0), None, "its turn never came");
+        assert_eq!(of(7, 100, 100), Some(7));
+        assert_eq!(of(7, 100, 25), Some(28));
+        assert_eq!(of(0, 100, 25), Some(0));
     }
 }

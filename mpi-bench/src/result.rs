@@ -2,7 +2,7 @@
 //! users' tools. No measuring and no printing here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,6 +67,14 @@ pub struct Document {
 }
 
 impl Document {
+    /// Where a document is written before it is renamed to `path`.
+    #[must_use]
+    pub fn part(path: &Path) -> PathBuf {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(".part");
+        path.with_file_name(name)
+    }
+
     /// Writes the document, whole or not at all (a temporary file, then a rename).
     ///
     /// # Errors
@@ -74,9 +82,7 @@ impl Document {
     pub fn write(&self, path: &Path) -> Result<()> {
         let text =
             serde_json::to_string_pretty(self).map_err(|e| Error::Environment(format!("JSON: {e}")))?;
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(".part");
-        let part = path.with_file_name(name);
+        let part = Self::part(path);
         let written = std::fs::write(&part, text + "\n").and_then(|()| std::fs::rename(&part, path));
         written.map_err(|source| {
             // The error that counts is the write's; a left-over part file is all that can be lost here.

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::{Timeout, parse_timeout};
 use super::launch;
+use super::report::try_writing;
 use crate::driver;
 use crate::error::{Error, Exit, Result};
 use crate::io::backend::Access;
@@ -359,7 +360,7 @@ impl IorArgs {
             use_existing: self.use_existing,
             multi_file: self.multi_file,
             delay: Duration::from_secs(self.delay),
-            max_time: self.max_minutes.map(|minutes| Duration::from_secs(60 * minutes)),
+            max_time: self.max_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
             signature: self.signature,
             reorder_varies: self.random_tasks_seed < 0,
             quit_on_error: self.quit_on_error,
@@ -425,6 +426,8 @@ fn run_on(team: &Team, args: &IorArgs) -> Result<Exit> {
     if buffers > free {
         return Err(Error::Usage(format!("-t {}: its buffers need more memory than is free", args.transfer)));
     }
+    let summary = args.summary_file.as_deref().filter(|_| team.is_root());
+    team.agree(summary.map_or(Ok(()), try_writing))?;
     let world = World { ranks, per_node: team.max_u64(team.node().len() as u64), reference: args.reference };
     let began = jiff::Timestamp::now().to_string();
     let command = std::env::args().collect::<Vec<_>>().join(" ");
@@ -457,7 +460,7 @@ fn run_on(team: &Team, args: &IorArgs) -> Result<Exit> {
         machine: &machine,
         verbose: args.verbose,
     };
-    let written = match (args.summary_file.as_ref().filter(|_| team.is_root()), args.summary_format) {
+    let written = match (summary, args.summary_format) {
         (None, _) => Ok(()),
         (Some(path), Format::Default) => write(path, &text),
         (Some(path), Format::Json) => {

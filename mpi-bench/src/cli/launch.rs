@@ -6,10 +6,11 @@ use std::time::Duration;
 use mpi::Threading;
 
 use super::args::RunOptions;
-use super::report::Report;
+use super::report::{Report, try_writing};
 use super::suites::Selection;
 use crate::driver::{self, Item, Options};
 use crate::error::{Error, Exit, Result};
+use crate::result::Document;
 use crate::team::Team;
 use crate::{janitor, print, setup, watchdog};
 
@@ -61,7 +62,7 @@ pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Re
 
 /// The run proper. Errors are the same on every rank.
 pub(super) fn run_on(world: &Team, selection: &Selection, options: &RunOptions) -> Result<Exit> {
-    world.agree(check_paths(world, options))?;
+    world.agree(check_paths(world, options, selection.hpcc_output()))?;
     let items = items(selection, options, world)?;
     let auto_bytes = setup::auto_bytes(driver::free_bytes_per_rank(world)?);
     let mut report = Report::new(world, &items, options, auto_bytes, selection.hpcc_output());
@@ -106,8 +107,8 @@ fn items(selection: &Selection, options: &RunOptions, world: &Team) -> Result<Ve
     Ok(chosen.items)
 }
 
-/// Fails before the run rather than after it: the directory must exist on every rank, the JSON's directory on rank 0.
-fn check_paths(world: &Team, options: &RunOptions) -> Result<()> {
+/// Fails before the run rather than after it: the directory must exist on every rank, what is to be written be writable on rank 0.
+fn check_paths(world: &Team, options: &RunOptions, hpcc_output: Option<&Path>) -> Result<()> {
     let directory = |option: &str, path: &Path| match path.is_dir() {
         true => Ok(()),
         false => Err(Error::Usage(format!("{option}: {} is not a directory", path.display()))),
@@ -119,8 +120,12 @@ fn check_paths(world: &Team, options: &RunOptions) -> Result<()> {
     if let Some(svg) = &options.svg {
         directory("--svg", svg)?;
     }
-    match options.json.as_deref().and_then(Path::parent) {
-        Some(parent) if parent != Path::new("") => directory("--json", parent),
-        _ => Ok(()),
+    if let Some(json) = &options.json {
+        match json.parent() {
+            Some(parent) if parent != Path::new("") => directory("--json", parent)?,
+            _ => {}
+        }
+        try_writing(&Document::part(json))?;
     }
+    hpcc_output.map_or(Ok(()), try_writing)
 }

@@ -96,6 +96,16 @@ impl<'a> Report<'a> {
     }
 }
 
+/// Finds out before a run of hours whether this file can be written after it. What is there stays as it is.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn try_writing(path: &Path) -> Result<()> {
+    let new = !path.exists();
+    File::options().append(true).create(true).open(path).map_err(Error::io("open", path))?;
+    if new { std::fs::remove_file(path).map_err(Error::io("remove", path)) } else { Ok(()) }
+}
+
 fn append_hpcc(path: &Path, world: &Team, finished: &Finished) -> Result<()> {
     let host = host::hostname().unwrap_or_default();
     let now = jiff::Timestamp::now().to_string();

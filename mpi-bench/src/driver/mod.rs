@@ -176,14 +176,10 @@ fn counter_entry(world: &Team, outcome: &Outcome, counters: Counters) -> Option<
     let all = world.gather_bytes(&mine);
     world.is_root().then(|| {
         let ranks: Vec<Value> = all.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok()).collect();
-        let mut sums = Map::new();
-        for rank in &ranks {
-            for (key, value) in rank.as_object().into_iter().flatten() {
-                let sum =
-                    sums.get(key).and_then(Value::as_f64).unwrap_or(0.0) + value.as_f64().unwrap_or(0.0);
-                sums.insert(key.clone(), json!(sum));
-            }
-        }
+        // A counter that one rank lacks has no sum.
+        let sum = |key: &String| ranks.iter().map(|rank| rank[key].as_f64()).sum::<Option<f64>>();
+        let keys = ranks.first().and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        let sums: Map<String, Value> = keys.filter_map(|key| Some((key.clone(), json!(sum(key)?)))).collect();
         json!({"name": outcome.spec.name, "variant": outcome.variant, "sum_over_ranks": sums, "ranks": ranks})
     })
 }

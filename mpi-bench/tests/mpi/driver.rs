@@ -75,6 +75,10 @@ const WRONG: &[(&[&str], i32, &str)] = &[
     (&["run", "dgemm", "--dir", "/nonexistent"], 2, "/nonexistent"),
     (&["run", "dgemm", "--size", "64k", "--json", "/nonexistent/x.json"], 2, "/nonexistent"),
     (&["run", "dgemm", "--size", "64k", "--json", "/proc/x.json"], 3, "/proc/x.json"),
+    (&["suite", "hpcc", "--size", "64k", "--output", "/proc/x.txt"], 3, "/proc/x.txt"),
+    (&["ior", "-o", "/dev/shm/trimtab-never", "-O", "summaryFile=/proc/x"], 3, "/proc/x"),
+    (&["suite", "osu", "--variant", "single"], 2, "no kernel of this suite has such a variant"),
+    (&["run", "net-matrix", "--param", "bytes=2g"], 2, "parameter bytes=2147483648"),
 ];
 
 #[test]
@@ -84,6 +88,7 @@ fn wrong_input_is_named_once_and_every_rank_ends() {
         let output = run(3, args);
         assert_eq!(output.status.code(), Some(*code), "{args:?}: {}", text(&output));
         assert_eq!(stderr(&output).matches(names).count(), 1, "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "before anything runs: {args:?}: {}", text(&output));
         assert!(begin.elapsed() < Duration::from_secs(60));
     }
 }

@@ -36,6 +36,7 @@ fn only_suite_hpcc_gets_the_size() {
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(calls[0].contains("suite hpcc --size=1GiB --repeat 5"), "{calls:?}");
     assert!(calls[1].contains("suite osu --repeat 5"), "{calls:?}");
+    assert!(calls.iter().all(|call| call.contains("--kill-on-bad-exit=1")), "{calls:?}");
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl Session<'_> {
     fn check_write(&mut self) -> Result<()> {
         self.phase("the comparison");
         let reorder = match self.options.test.reorder {
-            Reorder::Constant(nodes) => Reorder::Constant(nodes + 1),
+            Reorder::Constant(nodes) => Reorder::Constant(nodes.saturating_add(1)),
             _ => Reorder::None,
         };
         let writer = reorder.writer_of(self.rank(), self.ranks(), self.per_node);

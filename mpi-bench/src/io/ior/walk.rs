@@ -154,9 +154,9 @@ impl Reorder {
         let per_node = if nodes_there > 1 { ranks_per_node } else { 1 };
         match self {
             Self::None => rank,
-            Self::Constant(nodes) => (rank + nodes * per_node) % ranks,
+            Self::Constant(nodes) => (rank + nodes % ranks * per_node) % ranks,
             Self::Random { nodes, seed } => {
-                let least = (nodes * per_node).min(ranks - 1);
+                let least = nodes.saturating_mul(per_node).min(ranks - 1);
                 let on = least + Rng::new(seed ^ (rank << 32)).below(ranks - least);
                 (rank + on) % ranks
             }
@@ -225,5 +225,7 @@ mod tests {
         assert_eq!(layout.file_bytes(), 192);
         assert_eq!(Reorder::Constant(1).writer_of(3, 4, 4), 0, "one node: one rank on");
         assert_eq!(Reorder::Constant(1).writer_of(3, 8, 4), 7, "two nodes: one node on");
+        assert_eq!(Reorder::Constant(u64::MAX).writer_of(3, 8, 4), 7, "an odd number of nodes on");
+        assert!(Reorder::Random { nodes: u64::MAX, seed: 1 }.writer_of(3, 8, 4) < 8);
     }
 }

@@ -94,12 +94,11 @@ impl Kernel for NetMatrix {
         let default = if setup.size() == Size::Quick { REPETITIONS_QUICK } else { REPETITIONS };
         let bytes = setup.get_bytes("bytes")?.unwrap_or(BYTES) as usize;
         let repetitions = setup.get::<usize>("repetitions")?.unwrap_or(default);
-        if repetitions == 0 || bytes > 1 << 30 {
-            return Err(setup.bad(
-                "repetitions",
-                repetitions,
-                "must be at least 1, with messages up to 1 GiB",
-            ));
+        if repetitions == 0 {
+            return Err(setup.bad("repetitions", repetitions, "must be at least 1"));
+        }
+        if bytes > 1 << 30 {
+            return Err(setup.bad("bytes", bytes, "must be at most 1 GiB"));
         }
         let together = match setup.get::<String>("mode")?.as_deref() {
             None | Some("alone") => false,

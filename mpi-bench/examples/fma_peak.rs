@@ -39,8 +39,12 @@ mod x86 {
 
     /// What the widest vectors of the CPU are called, and the operations that the loop over them did.
     pub(crate) fn widest() -> Option<(&'static str, u64)> {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has its feature.
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the CPU has its features, those included that come with them.
             Some(("AVX-512", unsafe { avx512() }))
         } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the CPU has its features.

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod compare;
 pub mod counters;
+mod cpu;
 pub mod driver;
 pub mod error;
 pub mod host;

@@ -7,6 +7,8 @@
 
 use super::Mat;
 use super::pack;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
 
 /// Steps between two requests for C and for what comes next.
 const CHUNK: usize = 8;
@@ -47,10 +49,10 @@ pub(super) fn candidates() -> Vec<&'static Tile> {
     let mut tiles = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        if detected!("avx512f", "avx2", "fma", "f16c") {
             tiles.push(&avx512::TILE);
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if detected!("avx2", "fma") {
             tiles.push(&avx2::TILE);
         }
     }

@@ -6,6 +6,7 @@
 mod clock;
 mod crates;
 mod docs;
+mod features;
 mod files;
 mod modules;
 mod paths;

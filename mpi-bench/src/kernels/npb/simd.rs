@@ -1,6 +1,9 @@
 //! One source, several instruction sets: [`dispatch`] compiles a function for the baseline, AVX2 and AVX-512 and calls the
 //! widest that the CPU has. The compiler vectorises; nothing here knows a kernel.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
+
 /// How `a * b + c` is computed. Rust never fuses the two by itself, and without FMA instructions a fused one is a slow call.
 pub(super) trait Arithmetic {
     /// `a * b + c`, rounded once or twice.
@@ -83,17 +86,11 @@ pub(super) enum Level {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(super) fn level() -> Level {
-    let avx2 = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt");
-    let avx512 = avx2
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl");
+    let avx2 = detected!("avx2", "fma", "bmi1", "bmi2", "lzcnt", "popcnt");
+    let avx512 = detected!(
+        "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt",
+        "popcnt"
+    );
     match (avx512, avx2) {
         (true, _) => Level::Avx512,
         (false, true) => Level::Avx2,

@@ -13,6 +13,8 @@ use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
 use super::tiles::{Shape, gather, scatter};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
 use crate::memory::{Array, as_reals, as_reals_mut};
 use crate::team::Team;
 
@@ -175,10 +177,10 @@ impl Factors {
             *factor = roots.power(j2 * at);
         }
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the CPU has both features.
+        if detected!("avx512f", "avx512dq", "avx2", "fma", "f16c") {
+            // SAFETY: the CPU has the features.
             return unsafe { self.multiply_avx512(values) };
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        } else if detected!("avx2", "fma") {
             // SAFETY: the CPU has both features.
             return unsafe { self.multiply_avx2(values) };
         }

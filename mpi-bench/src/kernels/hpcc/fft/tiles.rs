@@ -76,6 +76,7 @@ mod x86 {
     };
 
     use super::{AHEAD, Complex64, Shape, TILE};
+    use crate::cpu::detected;
 
     /// Transposes one tile.
     trait Move {
@@ -137,7 +138,7 @@ mod x86 {
     ) {
         // SAFETY: the caller's contract, and the CPU has what is chosen.
         unsafe {
-            if is_x86_feature_detected!("avx512f") {
+            if detected!("avx512f", "avx2", "fma", "f16c") {
                 gather_avx512(matrix, shape, buffer, pitch);
             } else {
                 gather_with::<Sse2<false>>(matrix, shape, buffer, pitch);
@@ -155,7 +156,7 @@ mod x86 {
     ) {
         // SAFETY: the caller's contract, and the CPU has what is chosen.
         unsafe {
-            if is_x86_feature_detected!("avx512f") {
+            if detected!("avx512f", "avx2", "fma", "f16c") {
                 scatter_avx512(buffer, pitch, matrix, shape);
             } else {
                 scatter_with::<Sse2<true>>(buffer, pitch, matrix, shape);

@@ -1,6 +1,9 @@
 //! The innermost loop of the panel factorisation: one pass over a column that applies all earlier columns of its block and
 //! finds the largest element. The same source is compiled for AVX-512 and AVX2 and chosen at run time.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
+
 /// Rows handled at a time: the partial column stays in registers or the first-level cache while earlier columns are read.
 const STRIP: usize = 64;
 
@@ -10,11 +13,11 @@ pub(super) fn eliminate(column: &mut [f64], earlier: &[f64], ld: usize, factors:
     debug_assert!(factors.is_empty() || earlier.len() >= (factors.len() - 1) * ld + column.len());
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has the feature.
+        if detected!("avx512f", "avx512vl", "avx2", "fma", "f16c") {
+            // SAFETY: the CPU has the features.
             return unsafe { x86::eliminate_avx512(column, earlier, ld, factors) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if detected!("avx2", "fma") {
             // SAFETY: the CPU has both features.
             return unsafe { x86::eliminate_avx2(column, earlier, ld, factors) };
         }

@@ -1,6 +1,9 @@
 //! The four STREAM loops in several instruction sets. Each set is safe to call on the machine that `candidates` lists it on.
 //! Non-temporal stores avoid reading the destination into the cache: a third to a half of the traffic.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
+
 /// One implementation of each operation.
 #[derive(Clone, Copy)]
 pub(super) struct Loops {
@@ -64,10 +67,10 @@ pub(super) fn candidates() -> Vec<Loops> {
     #[cfg(target_arch = "x86_64")]
     {
         sets.push(x86::SSE2_STREAM);
-        if is_x86_feature_detected!("avx2") {
+        if detected!("avx2") {
             sets.push(x86::AVX2_STREAM);
         }
-        if is_x86_feature_detected!("avx512f") {
+        if detected!("avx512f", "avx2", "fma", "f16c") {
             sets.push(x86::AVX512_STREAM);
         }
     }

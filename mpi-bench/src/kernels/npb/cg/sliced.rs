@@ -7,6 +7,8 @@
 
 use super::super::simd::dispatch;
 use super::matrix::Rows;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
 use crate::error::Result;
 use crate::memory::{Array, Pages};
 
@@ -93,8 +95,8 @@ impl Sliced {
         assert!(x.len() == self.width && y.len() == self.row_count, "vectors of the matrix's size");
         y.fill(0.0);
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has the feature; the length of x is checked above.
+        if detected!("avx512f", "avx2", "fma", "f16c") {
+            // SAFETY: the CPU has the features; the length of x is checked above.
             return unsafe { x86::multiply(self, x, y) };
         }
         multiply(self, x, y);

@@ -1,5 +1,6 @@
 //! Starts the built program as 1..n ranks with the launcher of the MPI library it was linked with. Test helper only.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -13,11 +14,18 @@ pub(crate) fn is_mpich() -> bool {
     env!("TRIMTAB_MPIRUN").contains("mpich")
 }
 
-/// Whether so many ranks come to an end in reasonable time here. MPICH's spin without yielding while they wait, so with more than
-/// two on a core each message costs several time slices; Open MPI's yield. `driver` runs eight of either in any case.
+/// Whether so many ranks come to an end in reasonable time here; says so if not, straight to standard error, which libtest does not
+/// hold back. MPICH's spin without yielding while they wait, so with more than two on a core each message costs several time slices;
+/// Open MPI's yield. `driver` runs eight of either in any case.
 pub(crate) fn bearable(ranks: u32) -> bool {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    !is_mpich() || ranks as usize <= 2 * cores
+    let bearable = !is_mpich() || ranks as usize <= 2 * cores;
+    if !bearable {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        // Not a skip: the test itself runs, on fewer ranks. If it cannot be said, nothing is lost but the word.
+        let _ = writeln!(std::io::stderr(), "note: {test}: {ranks} ranks of MPICH left out on {cores} cores");
+    }
+    bearable
 }
 
 /// A launcher command for `ranks` ranks of the program.

@@ -4,6 +4,7 @@ mod compare;
 mod corruption;
 mod driver;
 mod hpcc;
+mod hpcc_ranks;
 mod io;
 mod launch;
 mod nodes;

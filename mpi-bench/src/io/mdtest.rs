@@ -241,8 +241,9 @@ impl Kernel for Mdtest {
                 "must be above 0, and the tree at most a million directories",
             ));
         }
-        // Six names of each item, of about 200 bytes.
-        setup.need("items", plan.items, plan.items.saturating_mul(6 * 200) + plan.bytes as u64 * 2)?;
+        // Six names of each item, of about 200 bytes; what is written, what is read, and what that must be.
+        setup.need("items", plan.items, plan.items.saturating_mul(6 * 200))?;
+        setup.need("bytes", plan.bytes, (plan.bytes as u64).saturating_mul(3))?;
         let scratch = Scratch::new(setup.team, &setup.scratch_dir(), Self::SPEC.name)?;
         Ok(Self { plan, scratch, seed: setup.seed, wrong: 0, lap: 0 })
     }

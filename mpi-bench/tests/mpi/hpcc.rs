@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::launch::{mpirun, text};
+use crate::launch::{mpirun, run, text};
 
 const INPUT: &str = "HPLinpack benchmark input file
 test
@@ -100,4 +100,12 @@ fn the_output_file_grows_and_its_summary_can_be_parsed() {
             assert!(value(figure).is_some_and(|v| v.contains('.')), "{figure}: {:?}", value(figure));
         }
     }
+}
+
+#[test]
+fn a_matrix_whose_bytes_are_no_number_of_64_bits_is_named() {
+    // On one rank two of these are 2^64 bytes: none, if nobody looks.
+    let output = run(1, &["run", "ptrans", "--param", "n=1073741824"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert_eq!(text(&output).matches("parameter n=1073741824").count(), 1, "{}", text(&output));
 }

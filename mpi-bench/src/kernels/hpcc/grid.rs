@@ -3,6 +3,10 @@
 use crate::error::Result;
 use crate::setup::Setup;
 
+/// The largest order of a matrix: with it the number of elements, and of those of the buffers beside them, is a number of 64
+/// bits. That of their bytes need not be.
+pub(super) const MOST_N: usize = 1 << 30;
+
 /// Blocks of `nb` indices of one dimension, dealt in turn to `procs` processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cyclic {

@@ -81,6 +81,7 @@ impl Kernel for FixedQuantum {
         if quanta < 2 {
             return Err(setup.bad("quanta", quanta, "must be at least 2"));
         }
+        setup.need("quanta", quanta, (quanta as u64).saturating_mul(size_of::<f64>() as u64))?;
         // The same work on every rank: as long as the quickest needs for the aim.
         let probe = 20_000;
         let timed = (0..20).map(|_| {

@@ -117,7 +117,8 @@ impl<F: Flow> Bench for Bandwidth<F> {
     const SPEC: Spec = F::SPEC;
     const TITLE: &'static str = F::TITLE;
     const NOTES: &'static [&'static str] = &["Datatype: MPI_CHAR."];
-    const NEEDS: Needs = Needs { pace: BANDWIDTH, element: 1, windowed: true, memory: |s, _| 2 * s };
+    const NEEDS: Needs =
+        Needs { pace: BANDWIDTH, element: 1, windowed: true, bytes_per_iteration: 0, memory: |s, _| 2 * s };
 
     fn new(team: &Team, plan: &Plan) -> Result<Self> {
         let pairs = if F::ALL_PAIRS { team.len() / 2 } else { 1 };

@@ -3,7 +3,7 @@
 use mpi::collective::SystemOperation;
 
 use super::bench::{Bench, spec};
-use super::collective::{METRICS, time};
+use super::collective::{BYTES_PER_ITERATION, METRICS, time};
 use super::plan::{COLLECTIVE, COUNTS_ONLY, Counts, Needs, Plan};
 use crate::error::{Error, Result};
 use crate::kernel::Spec;
@@ -23,7 +23,13 @@ impl Bench for Barrier {
         spec("osu-barrier", "barrier of all ranks", "OSU 7.4 osu_barrier", METRICS, COUNTS_ONLY);
     const TITLE: &'static str = "OSU MPI Barrier Latency Test";
     const NOTES: &'static [&'static str] = &[];
-    const NEEDS: Needs = Needs { pace: COLLECTIVE, element: 0, windowed: false, memory: |_, _| 0 };
+    const NEEDS: Needs = Needs {
+        pace: COLLECTIVE,
+        element: 0,
+        windowed: false,
+        bytes_per_iteration: BYTES_PER_ITERATION,
+        memory: |_, _| 0,
+    };
 
     fn new(team: &Team, _plan: &Plan) -> Result<Self> {
         let window = Window::allocate(team.comm(), 1);

@@ -29,6 +29,9 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::cost("p99", "us"),
 ];
 
+/// What [`time`] keeps of each iteration: its time, and the copy of it that the library may make to find the slowest rank's.
+pub(super) const BYTES_PER_ITERATION: u64 = 2 * size_of::<f64>() as u64;
+
 /// Mean, least and greatest of the ranks' mean times, and the percentile, in seconds; `call` is one collective.
 pub(super) fn time(team: &Team, counts: Counts, mut call: impl FnMut()) -> Vec<f64> {
     let mut times = vec![0.0; counts.iterations];
@@ -227,6 +230,7 @@ impl<O: Operation> Bench for Collective<O> {
         pace: COLLECTIVE,
         element: size_of::<O::Item>(),
         windowed: false,
+        bytes_per_iteration: BYTES_PER_ITERATION,
         memory: |s, ranks| s * (O::messages(ranks).0 + O::messages(ranks).1),
     };
 

@@ -36,7 +36,8 @@ impl Bench for Latency {
         spec("osu-latency", "ping-pong latency of two ranks", "OSU 7.4 osu_latency", LATENCY_METRIC, PARAMS);
     const TITLE: &'static str = "OSU MPI Latency Test";
     const NOTES: &'static [&'static str] = &["Datatype: MPI_CHAR."];
-    const NEEDS: Needs = Needs { pace: LATENCY, element: 1, windowed: false, memory: |s, _| 2 * s };
+    const NEEDS: Needs =
+        Needs { pace: LATENCY, element: 1, windowed: false, bytes_per_iteration: 0, memory: |s, _| 2 * s };
 
     fn new(team: &Team, plan: &Plan) -> Result<Self> {
         Ok(Self { buffers: team.agree(Buffers::new(plan.largest(), plan.largest()))? })

@@ -17,6 +17,8 @@ const MEMORY_LIMIT: usize = 512 << 20;
 /// Messages in flight of the bandwidth kernels.
 const WINDOW: usize = 64;
 const MAX_WINDOW: usize = 1 << 16;
+/// Most iterations, as in OSU's programs, which count with int.
+const MAX_ITERATIONS: usize = i32::MAX as usize;
 
 /// Iterations that are thrown away first, and those that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub(super) struct Needs {
     pub(super) element: usize,
     /// Uses a window.
     pub(super) windowed: bool,
+    /// Bytes that a rank keeps of each iteration: its time, where a percentile is asked for.
+    pub(super) bytes_per_iteration: u64,
     /// Bytes that a rank allocates for messages of at most so many bytes on so many ranks.
     pub(super) memory: fn(largest: usize, ranks: usize) -> usize,
 }
@@ -94,8 +98,11 @@ impl Plan {
     pub(super) fn new(setup: &Setup<'_>, needs: Needs) -> Result<Self> {
         let quick = setup.size() == Size::Quick;
         let iterations = setup.get::<usize>("iterations")?;
-        if iterations == Some(0) {
-            return Err(setup.bad("iterations", 0, "must be at least 1"));
+        if let Some(iterations) = iterations {
+            if !(1..=MAX_ITERATIONS).contains(&iterations) {
+                return Err(setup.bad("iterations", iterations, "must be 1 to 2147483647"));
+            }
+            setup.need("iterations", iterations, needs.bytes_per_iteration * iterations as u64)?;
         }
         let window = if needs.windowed { setup.get::<usize>("window")?.unwrap_or(WINDOW) } else { 1 };
         if !(1..=MAX_WINDOW).contains(&window) {

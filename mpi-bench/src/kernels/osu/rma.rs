@@ -119,6 +119,7 @@ impl<X: Transfer> Bench for Rma<X> {
         pace: if X::WINDOWED { BANDWIDTH } else { LATENCY },
         element: 1,
         windowed: X::WINDOWED,
+        bytes_per_iteration: 0,
         memory: |s, _| 3 * s,
     };
 

@@ -11,7 +11,7 @@ mod panel;
 mod solve;
 mod update;
 
-use super::grid::{Cyclic, block_size, shape};
+use super::grid::{Cyclic, MOST_N, block_size, shape};
 use super::{EPS, THRESHOLD};
 use crate::error::Result;
 use crate::kernel::{Check, Facts, Family, Kernel, Lap, Metric, Param, Reading, Spec, Variant};
@@ -73,7 +73,7 @@ impl Kernel for Hpl {
         let nb = setup.get::<usize>("nb")?.unwrap_or(DEFAULT_NB);
         let whole_blocks = (words.sqrt() as usize / nb.max(1) * nb).max(1);
         let n = setup.get::<usize>("n")?.unwrap_or(whole_blocks);
-        if n == 0 || n > 1 << 30 {
+        if n == 0 || n > MOST_N {
             return Err(setup.bad("n", n, "must be 1 to 2^30"));
         }
         let nb = block_size(setup, n, DEFAULT_NB)?;
@@ -91,7 +91,7 @@ impl Kernel for Hpl {
         let (rows, cols) = (Cyclic { n, nb, procs: p }, Cyclic { n: n + 1, nb, procs: q });
         let buffers = buffer_words(nb, (rows.local_len(0), cols.local_len(0)), p);
         let words = matrix::local_words(rows, cols) + buffers;
-        setup.need("n", n, 8 * words as u64)?;
+        setup.need("n", n, (words as u64).saturating_mul(8))?;
         let grid = Grid::new(setup.team, p, q, column_major);
         let matrix = Matrix::new(n, nb, &grid)?;
         let buffers = Buffers::new(&matrix, &grid)?;

@@ -5,7 +5,7 @@
 
 mod transpose;
 
-use super::grid::{Cyclic, block_size, shape};
+use super::grid::{Cyclic, MOST_N, block_size, shape};
 use super::lcg::{SCALAPACK, Step};
 use super::{EPS, THRESHOLD};
 use crate::error::Result;
@@ -111,14 +111,14 @@ impl Kernel for Ptrans {
         let (p, q) = shape(setup)?;
         let words = setup.bytes_per_rank() as f64 / 8.0 * setup.team.len() as f64;
         let n = setup.get::<usize>("n")?.unwrap_or((words.sqrt() / 2.0) as usize);
-        if n == 0 {
-            return Err(setup.bad("n", n, "must be at least 1"));
+        if n == 0 || n > MOST_N {
+            return Err(setup.bad("n", n, "must be 1 to 2^30"));
         }
         let nb = block_size(setup, n, DEFAULT_NB)?;
         let (rows, cols) = (Cyclic { n, nb, procs: p }, Cyclic { n, nb, procs: q });
         // Every rank may get every place on the grid: room for the largest part.
         let words = rows.local_len(0) * cols.local_len(0);
-        setup.need("n", n, 16 * words as u64)?;
+        setup.need("n", n, (words as u64).saturating_mul(16))?;
         let placement = Placement::new(rows, cols, (0..setup.team.size()).collect(), setup.team.rank());
         let matrix = || Array::zeroed(words, Pages::Huge);
         let (a, c) = (matrix()?, matrix()?);

@@ -22,7 +22,7 @@ const RANKS: u32 = 2;
 const NBS: [u32; 3] = [128, 192, 256];
 
 /// Metric of the summary section, whether more is better, and the least ratio promised (absent: only reported).
-const METRICS: [(&str, Better, Option<f64>); 18] = [
+const METRICS: [(&str, Better, Option<f64>); 19] = [
     ("HPL_Tflops", Better::More, Some(1.05)),
     ("SingleDGEMM_Gflops", Better::More, Some(1.05)),
     ("StarDGEMM_Gflops", Better::More, Some(1.05)),
@@ -39,9 +39,23 @@ const METRICS: [(&str, Better, Option<f64>); 18] = [
     ("MPIFFT_Gflops", Better::More, Some(1.3)),
     // At most 1.05 times the original's latency.
     ("AvgPingPongLatency_usec", Better::Less, Some(1.0 / 1.05)),
+    ("NaturallyOrderedRingLatency_usec", Better::Less, Some(1.0 / 1.05)),
     ("RandomlyOrderedRingLatency_usec", Better::Less, Some(1.0 / 1.05)),
     ("AvgPingPongBandwidth_GBytes", Better::More, Some(0.97)),
     ("RandomlyOrderedRingBandwidth_GBytes", Better::More, Some(0.97)),
+];
+
+/// Sizes of the summary section: a ratio of figures for different ones says nothing. HPL's NB is not among them, because the best
+/// of each counts.
+const SIZES: [&str; 8] = [
+    "HPL_N",
+    "DGEMM_N",
+    "STREAM_VectorSize",
+    "PTRANS_n",
+    "RandomAccess_N",
+    "MPIRandomAccess_N",
+    "FFT_N",
+    "MPIFFT_N",
 ];
 
 /// What the user chooses.
@@ -77,7 +91,9 @@ pub(super) fn run(Scale { pairs, n }: Scale) -> Result<(Vec<Value>, bool)> {
         let ours_dir = fresh(&dir.join(format!("trimtab-{pair}")), n)?;
         let (original, ours) =
             alternate(pair, || setting.original(&theirs_dir), || setting.trimtab(&ours_dir));
-        let (original, ours) = (Ok(original?), Ok(ours?));
+        let (original, ours) = (original?, ours?);
+        same_sizes(&original, &ours)?;
+        let (original, ours) = (Ok(original), Ok(ours));
         for (name, _, _) in METRICS {
             let base = name.replace("_tuned", "");
             let sample = Sample { original: figure(&original, &base), ours: figure(&ours, name) };
@@ -177,6 +193,18 @@ fn summary(file: &Path) -> Result<BTreeMap<String, f64>> {
     Ok(figures)
 }
 
+/// Fails unless both ran the same problems.
+fn same_sizes(original: &BTreeMap<String, f64>, ours: &BTreeMap<String, f64>) -> Result<()> {
+    let shown = |size: Option<&f64>| size.map_or_else(|| "not in its summary".to_owned(), f64::to_string);
+    for name in SIZES {
+        let sizes = (original.get(name), ours.get(name));
+        if sizes.0.is_none() || sizes.0 != sizes.1 {
+            bail!("{name} differs: original {}, ours {}", shown(sizes.0), shown(sizes.1));
+        }
+    }
+    Ok(())
+}
+
 fn parse_summary(text: &str) -> BTreeMap<String, f64> {
     let begin = text.rfind("Begin of Summary section.").unwrap_or(text.len());
     let lines = text[begin..].lines().take_while(|line| !line.starts_with("End of Summary"));
@@ -229,6 +257,21 @@ mod tests {
         let figures = parse_summary(text);
         assert_eq!(figures.get("HPL_Tflops"), Some(&0.2));
         assert_eq!(figures.len(), 2);
+    }
+
+    #[test]
+    fn a_pair_of_different_sizes_is_none() {
+        let sizes = |n: f64| SIZES.map(|name| (name.to_owned(), n));
+        let original = BTreeMap::from(sizes(8000.0));
+        assert!(same_sizes(&original, &original).is_ok());
+        for name in SIZES {
+            let mut ours = original.clone();
+            ours.insert(name.to_owned(), 7999.0);
+            let why = same_sizes(&original, &ours).expect_err("different").to_string();
+            assert_eq!(why, format!("{name} differs: original 8000, ours 7999"));
+            ours.remove(name);
+            assert!(same_sizes(&original, &ours).is_err() && same_sizes(&ours, &ours).is_err(), "{name}");
+        }
     }
 
     #[test]

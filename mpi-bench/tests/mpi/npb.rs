@@ -24,6 +24,20 @@ fn class_s_has_the_official_values_on_any_number_of_ranks() {
 }
 
 #[test]
+fn class_w_has_the_official_values() {
+    // Not CG, whose class W took three times as long as that of the slowest of these.
+    let kernels = ["npb-ep", "npb-is", "npb-mg", "npb-ft"];
+    let dir = tempfile::tempdir().expect("tempdir");
+    let args = [&["run"][..], &kernels, &["--size", "W", "--timeout", "60"]].concat();
+    let document = run_json(2, &args, dir.path(), 0);
+    let rows = document["results"].as_array().expect("results");
+    assert_eq!(rows.len(), 2 * kernels.len());
+    for row in rows {
+        assert!(row["verified"] == true && row["params"]["class"] == "W", "{row}");
+    }
+}
+
+#[test]
 fn a_second_lap_starts_from_the_same_input() {
     for entry in registry::family(Family::Npb) {
         let dir = tempfile::tempdir().expect("tempdir");

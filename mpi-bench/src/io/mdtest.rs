@@ -124,10 +124,13 @@ impl Mdtest {
         let (own, other) = (self.items(rank), self.items((rank + self.plan.stride) % team.len() as u64));
         let tree =
             if self.plan.unique || team.is_root() { self.plan.tree(&self.root(rank)) } else { Vec::new() };
-        let pattern = |rank: u64| Pattern::new(self.seed.wrapping_add(self.lap), rank);
-        let mut content = vec![0; self.plan.bytes];
-        pattern(rank).fill(&mut content, 0);
-        let expected = pattern((rank + self.plan.stride) % team.len() as u64);
+        let content_of = |rank: u64| {
+            let mut content = vec![0; self.plan.bytes];
+            Pattern::new(self.seed.wrapping_add(self.lap), rank).fill(&mut content, 0);
+            content
+        };
+        let (content, expected) =
+            (content_of(rank), content_of((rank + self.plan.stride) % team.len() as u64));
         let mut found = vec![0; self.plan.bytes];
         let (bytes, sync) = (self.plan.bytes as u64, self.plan.sync);
         let clock = Clock::new(team);
@@ -148,10 +151,7 @@ impl Mdtest {
                 let there = fs::metadata(file)?;
                 right(there.is_file() && there.len() == bytes)
             })?,
-            timed(&other.files, "read", &mut |_, file| {
-                File::open(file)?.read_exact(&mut found)?;
-                right(found.is_empty() || expected.is_stamped(&found, 0))
-            })?,
+            timed(&other.files, "read", &mut |_, file| right(read_back(file, &mut found, &expected)?))?,
             timed(&own.files, "remove", &mut |_, file| fs::remove_file(file).map(|()| 0))?,
             timed(&tree.into_iter().rev().collect::<Vec<_>>(), "remove", &mut |_, dir| {
                 // Damaged on purpose or by a fault, a directory may still hold something: then verify() finds it.
@@ -198,6 +198,12 @@ fn create(path: &Path, content: &[u8], sync: bool) -> IoResult<()> {
         file.write_all(content)?;
     }
     if sync { file.sync_all() } else { Ok(()) }
+}
+
+/// Reads a whole file; does it hold what its maker wrote? Comparing all of it costs little beside opening the file.
+fn read_back(path: &Path, found: &mut [u8], expected: &[u8]) -> IoResult<bool> {
+    File::open(path)?.read_exact(found)?;
+    Ok(found == expected)
 }
 
 impl Kernel for Mdtest {
@@ -310,5 +316,47 @@ impl Kernel for Mdtest {
             );
         }
         Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Plan, create, read_back};
+    use std::path::Path;
+
+    fn plan(branch: u64, depth: u32) -> Plan {
+        Plan { items: 1, unique: false, stride: 1, branch, depth, bytes: 0, sync: false }
+    }
+
+    #[test]
+    fn a_tree_has_its_branches_on_every_level_each_below_what_was_made_before() {
+        for (branch, depth, directories) in [(1, 0, 1), (1, 3, 4), (2, 2, 7), (3, 2, 13)] {
+            let tree = plan(branch, depth).tree(Path::new("root"));
+            assert_eq!((tree.len() as u64, plan(branch, depth).directories()), (directories, directories));
+            for (at, dir) in tree.iter().enumerate().skip(1) {
+                assert!(tree[..at].contains(&dir.parent().expect("below the root").to_path_buf()), "{dir:?}");
+                assert!(!tree[..at].contains(dir), "{dir:?} twice");
+            }
+        }
+        assert_eq!(plan(10, 100).directories(), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_read_is_compared_with_what_its_maker_wrote() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        let content: Vec<u8> = (0..3901).map(|n| (n % 251) as u8).collect();
+        create(&file, &content, true).expect("created and synced");
+        let mut found = vec![0; content.len()];
+        assert!(read_back(&file, &mut found, &content).expect("read"));
+        for at in [0, 8, content.len() - 1] {
+            let mut damaged = content.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&file, damaged).expect("written");
+            assert!(!read_back(&file, &mut found, &content).expect("read"), "byte {at}");
+        }
+        std::fs::write(&file, &content[1..]).expect("written");
+        assert!(read_back(&file, &mut found, &content).is_err(), "a short file");
+        assert!(create(&file, &content, false).is_err(), "a file that is there");
     }
 }

@@ -67,7 +67,7 @@ pub struct Array<T: Plain> {
     len: usize,
     map: *mut libc::c_void,
     map_bytes: usize,
-    /// Bytes of the pages in use.
+    /// Bytes of the pages in use, as far as they are counted.
     used: usize,
 }
 
@@ -80,13 +80,25 @@ impl<T: Plain> Array<T> {
     /// # Errors
     /// The system refuses the mapping.
     pub fn zeroed(len: usize, pages: Pages) -> Result<Self> {
-        let array = Self::untouched(len, pages)?;
-        for at in (0..len * size_of::<T>()).step_by(PAGE) {
+        Ok(Self::map(len, pages, true)?.touched())
+    }
+
+    /// As [`Array::zeroed`], for a buffer that is none of the benchmark's own arrays and is counted as memory beyond them.
+    ///
+    /// # Errors
+    /// The system refuses the mapping.
+    pub fn beyond(len: usize, pages: Pages) -> Result<Self> {
+        Ok(Self::map(len, pages, false)?.touched())
+    }
+
+    /// With every page present.
+    fn touched(self) -> Self {
+        for at in (0..self.len * size_of::<T>()).step_by(PAGE) {
             // SAFETY: inside the mapping, which was just made with room for `len` elements; volatile so that the page is really
             // touched.
-            unsafe { array.start.cast::<u8>().add(at).write_volatile(0) };
+            unsafe { self.start.cast::<u8>().add(at).write_volatile(0) };
         }
-        Ok(array)
+        self
     }
 
     /// `len` zeroes without pages of their own until they are written, as a C program's `malloc` gives them when it maps new
@@ -95,6 +107,11 @@ impl<T: Plain> Array<T> {
     /// # Errors
     /// The system refuses the mapping.
     pub fn untouched(len: usize, pages: Pages) -> Result<Self> {
+        Self::map(len, pages, true)
+    }
+
+    /// `counted`: as one of the benchmark's own.
+    fn map(len: usize, pages: Pages, counted: bool) -> Result<Self> {
         let too_large =
             || Error::Environment(format!("array of {len} elements: too large for the address space"));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(too_large)?.max(1);
@@ -122,7 +139,8 @@ impl<T: Plain> Array<T> {
             unsafe { libc::madvise(start.cast(), bytes.next_multiple_of(HUGE_PAGE), libc::MADV_HUGEPAGE) };
         }
         let start = NonNull::new(start.cast::<T>()).ok_or_else(too_large)?;
-        let used = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { PAGE });
+        let whole = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { PAGE });
+        let used = if counted { whole } else { 0 };
         let live = LIVE.fetch_add(used, Ordering::Relaxed) + used;
         PEAK.fetch_max(live, Ordering::Relaxed);
         Ok(Self { start, len, map, map_bytes, used })

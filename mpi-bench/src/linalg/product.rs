@@ -56,7 +56,7 @@ impl Product {
     fn with(tile: &'static Tile, caches: Caches, most: (usize, usize, usize)) -> Result<Self> {
         let depth = (caches.first / 2 / 8 / tile.cols).clamp(64, 512) / 8 * 8;
         let (a, b) = words(tile, depth, caches, most);
-        Ok(Self { tile, depth, a: Array::zeroed(a, Pages::Huge)?, b: Array::zeroed(b, Pages::Huge)? })
+        Ok(Self { tile, depth, a: Array::beyond(a, Pages::Huge)?, b: Array::beyond(b, Pages::Huge)? })
     }
 
     /// `C <- beta C + alpha A B`, with A m x k, B k x n, C m x n. As in BLAS, neither C is read where beta is zero, nor A and B

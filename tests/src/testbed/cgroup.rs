@@ -108,7 +108,7 @@ fn collect(dir: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Pure v2: lets children of the root have the controllers (systemd usually did already).
+/// Pure v2: lets children of the root have the controllers (systemd usually did already). Not undone, see [`super`].
 fn enable_controllers(root: &Path) -> Result<()> {
     let have = read(&root.join("cgroup.controllers"))?;
     let on = read(&root.join("cgroup.subtree_control"))?;

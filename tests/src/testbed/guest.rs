@@ -67,7 +67,8 @@ impl Guest {
         let tag = host.work().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let xml = host.dir().join(format!("{}.xml", spec.name));
         write(&xml, &spec.xml(host.work(), &tag, host.accel(), cache))?;
-        let file = format!("'{}'", xml.display());
+        // As virsh reads it: in double quotes only these two mean something else than themselves.
+        let file = format!("\"{}\"", xml.display().to_string().replace('\\', "\\\\").replace('"', "\\\""));
         let guest =
             Self { host: host.clone(), spec: spec.clone(), uuid: super::domain::uuid(&[&tag, &spec.name]) };
         let _ = std::fs::remove_file(guest.console_file());

@@ -493,7 +493,13 @@ fn files(dir: &Path, tag: &str, spec: &HostSpec, work: &Path) -> Result<()> {
     }
     let mut binds = vec![work.to_owned()];
     binds.extend(spec.binds.iter().cloned());
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    binds.extend(target.canonicalize().ok().filter(|t| t.starts_with("/tmp") || t.starts_with("/run")));
+    binds.extend(programs().filter(|dir| dir.starts_with("/tmp") || dir.starts_with("/run")));
     write(&dir.join("binds"), &binds.iter().map(|b| format!("{}\n", b.display())).collect::<String>())
+}
+
+/// Where the programs of this build are: beside the running one, which is one directory further down when it is a test.
+fn programs() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let dir = exe.parent()?;
+    if dir.ends_with("deps") { dir.parent().map(Path::to_owned) } else { Some(dir.to_owned()) }
 }

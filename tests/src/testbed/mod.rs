@@ -6,7 +6,10 @@
 //! ```
 //! WORK/HOST/run is the host's /run, so its bus and the guests' consoles and control sockets are reachable from outside.
 //! Names are derived from WORK, which is a fresh temporary directory: any number of testbeds run side by side.
-//! Invariant: nothing outside WORK and the hosts' own cgroups is written; nothing of a testbed outlives its owner.
+//! Invariant: nothing of a testbed outlives its owner, and nothing outside WORK and the hosts' own cgroups is written, but for
+//! two things: caches in the build directory, and, on a machine with cgroup v2 only whose root group does not hand down every
+//! controller that libvirt wants (systemd sees to it where it runs), those are enabled there. They stay so: another testbed,
+//! or somebody else, may use them by then.
 
 mod accel;
 mod cgroup;

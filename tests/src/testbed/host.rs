@@ -20,27 +20,6 @@ pub enum Init {
     Systemd,
 }
 
-/// A daemon of a host that can be stopped and started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Daemon {
-    /// libvirtd.
-    Libvirtd,
-    /// libvirt-dbus. While stopped the bus does not start it again.
-    LibvirtDbus,
-    /// The system bus.
-    Bus,
-}
-
-impl Daemon {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Libvirtd => "libvirtd",
-            Self::LibvirtDbus => "libvirt-dbus",
-            Self::Bus => "dbus-daemon",
-        }
-    }
-}
-
 /// What a host looks like.
 #[derive(Clone, Debug)]
 pub struct HostSpec {
@@ -335,56 +314,6 @@ impl Host {
         command
     }
 
-    /// Stops a daemon with SIGTERM (systemd hosts: systemctl) and waits for its end.
-    pub fn stop(&self, daemon: Daemon) -> Result<()> {
-        self.control("stop", daemon)
-    }
-
-    /// Starts a daemon and waits until it serves.
-    pub fn start_daemon(&self, daemon: Daemon) -> Result<()> {
-        self.control("start", daemon)?;
-        if daemon == Daemon::Bus { Ok(()) } else { self.wait_libvirt() }
-    }
-
-    /// Stops and starts a daemon, and waits until libvirt answers on the bus again.
-    pub fn restart(&self, daemon: Daemon) -> Result<()> {
-        self.control("stop", daemon)?;
-        if daemon == Daemon::Bus {
-            // libvirtd ends when it loses the bus (seen with 9.0), and so does libvirt-dbus; guests run on. On a real host
-            // socket activation brings it back.
-            let end = || {
-                if self.processes("libvirtd").is_empty() { Ok(()) } else { Err("libvirtd runs".to_owned()) }
-            };
-            let ended = wait_for("end of libvirtd", Duration::from_secs(5), end).is_ok();
-            self.control("start", daemon)?;
-            if ended {
-                self.control("start", Daemon::Libvirtd)?;
-            }
-        } else {
-            self.control("start", daemon)?;
-        }
-        self.wait_libvirt()
-    }
-
-    fn control(&self, verb: &str, daemon: Daemon) -> Result<()> {
-        match (self.0.spec.init, daemon) {
-            (Init::Plain, _) => {
-                let script = self.0.work.join("scripts/daemon.sh");
-                run(self.command(script).args([verb, daemon.name()])).map(|_| ())
-            }
-            (Init::Systemd, Daemon::Libvirtd) => self.exec(&["systemctl", verb, "libvirtd"]).map(|_| ()),
-            (Init::Systemd, Daemon::Bus) => self.exec(&["systemctl", verb, "dbus.service"]).map(|_| ()),
-            // The bus starts it; there is no unit.
-            (Init::Systemd, Daemon::LibvirtDbus) if verb == "start" => self.wait_libvirt(),
-            (Init::Systemd, Daemon::LibvirtDbus) => {
-                for pid in self.processes("libvirt-dbus") {
-                    proc::signal(pid, rustix::process::Signal::TERM)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// Processes of the host with this short name (the kernel's 15 letters), by the machine's process ids.
     pub fn processes(&self, comm: &str) -> Vec<i32> {
         proc::inside(self.0.init)
@@ -401,16 +330,6 @@ impl Host {
     /// Takes the CPUs other than these away from the host and all that runs in it, or gives them back.
     pub fn set_cpus(&self, cpus: &CpuSet) -> Result<()> {
         self.0.groups.set_cpus(cpus)
-    }
-
-    /// Cuts the wire between this host and the first one (not on the first).
-    pub fn cut(&self) -> Result<()> {
-        self.exec(&["ip", "link", "set", "up0", "down"]).map(|_| ())
-    }
-
-    /// Mends the wire.
-    pub fn mend(&self) -> Result<()> {
-        self.exec(&["ip", "link", "set", "up0", "up"]).map(|_| ())
     }
 
     /// Adds a policy to the running bus.

@@ -4,6 +4,7 @@
 mod ends;
 mod traces;
 
+use rustix::process::Signal;
 use std::path::Path;
 use std::time::Duration;
 use trimtab_tests::testbed::{proc, wait_for};
@@ -73,6 +74,21 @@ fn live_guests_obey_and_daemons_restart() {
     host.start_daemon(Daemon::LibvirtDbus).unwrap();
     let list = host.busctl("call").args(call).output().unwrap();
     assert!(String::from_utf8_lossy(&list.stdout).contains(busy.object_path().as_str()), "{list:?}");
+
+    // A killed one is gone at once, a stopped one is there and answers nobody.
+    host.signal(Daemon::Libvirtd, Signal::KILL).unwrap();
+    assert!(host.processes("libvirtd").is_empty() && host.virsh(&["list"]).is_err());
+    host.start_daemon(Daemon::Libvirtd).unwrap();
+    host.signal(Daemon::LibvirtDbus, Signal::STOP).unwrap();
+    let within = |seconds: &str| {
+        let mut command = host.command("timeout");
+        command.args([seconds, "busctl", "--system", "call"]).args(call);
+        command.output().unwrap().status.success()
+    };
+    assert!(!within("1"));
+    host.signal(Daemon::LibvirtDbus, Signal::CONT).unwrap();
+    assert!(within("30"));
+    assert_eq!([busy.qemu_pid().unwrap(), quiet.qemu_pid().unwrap()], pids);
     busy.wait_ticks(2).unwrap();
     assert!(busy.ticks().unwrap() > before);
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Inside a plain host: daemon.sh start|stop NAME [SIGNAL]. Returns when the daemon serves, or is gone.
+# Inside a plain host: daemon.sh start|stop NAME. Returns when the daemon serves, or is gone.
 set -u
 pids() { for p in /proc/[0-9]*; do read -r c < "$p/comm" && [ "$c" = "$1" ] && echo "${p#/proc/}"; done 2>/dev/null; }
 within() { local n=$(($1 * 20)); shift; until "$@" >/dev/null 2>&1; do sleep .05; n=$((n-1)); [ $n -gt 0 ] || return 1; done; }
@@ -22,9 +22,9 @@ case $1:$2 in
   stop:*)
     # without this the bus would start libvirt-dbus again at once
     [ "$2" != libvirt-dbus ] || { mv /usr/share/dbus-1/system-services/{org.libvirt.service,off.org.libvirt}; bus ReloadConfig >/dev/null; }
-    for p in $(pids "$2"); do kill -"${3:-TERM}" "$p"; done
+    for p in $(pids "$2"); do kill -TERM "$p"; done
     # As an init does: libvirtd 11.3 now and then does not end by a SIGTERM alone, or not within 15 s.
-    [ "${3:-TERM}" != TERM ] || within 8 gone "$2" || for p in $(pids "$2"); do kill -KILL "$p"; done
-    [ "${3:-TERM}" = STOP ] || until_ok gone "$2";;
+    within 8 gone "$2" || for p in $(pids "$2"); do kill -KILL "$p"; done
+    until_ok gone "$2";;
   *) echo "daemon.sh: $*?" >&2; exit 2;;
 esac

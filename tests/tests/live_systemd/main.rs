@@ -1,5 +1,7 @@
-//! The Debian package under a real systemd: installed, started, attacked, upgraded, removed, purged; guests run on.
+//! The Debian package under a real systemd: installed, started, at work, attacked, upgraded, removed, purged; guests run on.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,6 +10,8 @@ use trimtab_tests::testbed::wait_for;
 use trimtab_tests::{Guest, GuestSpec, Host, Options, live};
 
 const SOON: Duration = Duration::from_secs(60);
+/// Where an admin's own lines go.
+const SITE: &str = "/etc/trimtab/config.d/50-site.toml";
 
 fn said(output: &Output) -> String {
     [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat()
@@ -42,7 +46,10 @@ fn as_version(deb: &Path, version: &str) -> PathBuf {
 /// One machine with the package on it.
 struct Machine<'a> {
     host: &'a Host,
+    /// A guest with much weight.
     guest: Guest,
+    /// One beside it.
+    other: Guest,
 }
 
 impl Machine<'_> {
@@ -77,27 +84,42 @@ impl Machine<'_> {
         let ids = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
         self.run(&[&ids, command].concat())
     }
-    fn pins(&self) -> String {
-        self.host.virsh(&[&format!("vcpupin {} 0", self.guest.name())]).unwrap()
+    /// Every knob of both guests, as libvirt has it.
+    fn knobs(&self) -> String {
+        let of = |guest: &Guest| {
+            let questions = ["schedinfo", "vcpupin", "emulatorpin", "iothreadinfo"];
+            questions.map(|question| format!("{question} {}", guest.name()))
+        };
+        let all = [of(&self.guest), of(&self.other)].concat();
+        self.host.virsh(&all.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    }
+    /// The admin's own configuration, read at the next start or reload.
+    fn configure(&self, text: &str) {
+        std::fs::write(self.host.dir().join("run/site.toml"), text).unwrap();
+        self.ok(&["cp", "/run/site.toml", SITE]);
     }
 }
 
 #[test]
 fn live_the_package_lives_and_dies_under_systemd() {
-    let Some(testbed) = live!(Options::systemd(1)) else { return };
+    // libvirt-dbus as the bus starts it on a machine that nobody has prepared.
+    let Some(testbed) = live!(Options::systemd(1).each(|spec| spec.libvirt_dbus_threads = 4)) else { return };
     let host = testbed.host(0);
-    let guest = host.guest(&GuestSpec::new("web")).unwrap();
-    guest.booted().unwrap();
-    let machine = Machine { host, guest };
+    let guests = host.guests(&[GuestSpec::new("web").weight(4096), GuestSpec::new("batch")]).unwrap();
+    let [guest, other] = <[Guest; 2]>::try_from(guests).unwrap();
+    let machine = Machine { host, guest, other };
     let deb = package(&testbed.work().join("shared"));
     installs(&machine, &deb);
     is_confined(&machine);
     asks_polkit(&machine);
     refuses_a_bad_configuration(&machine);
+    work::brings_its_own_libvirt_dbus(&machine);
+    work::sees_and_tunes(&machine);
     is_restarted_when_it_hangs_or_dies(&machine);
     upgrades(&machine, &deb);
     is_removed(&machine);
     machine.guest.wait_ticks(2).unwrap();
+    machine.other.wait_ticks(2).unwrap();
     testbed.down().unwrap();
 }
 
@@ -107,9 +129,9 @@ fn installs(machine: &Machine<'_>, deb: &Path) {
     machine.dpkg(&["--install", deb.to_str().unwrap()]);
     machine.wait_active("trimtabd after its installation");
     assert_eq!(machine.ok(&["systemctl", "is-enabled", "trimtabd"]).trim(), "enabled");
-    wait_for("the guest", SOON, || {
+    wait_for("the guests", SOON, || {
         let status = machine.status();
-        if status["guests"] == 1 { Ok(()) } else { Err(status.to_string()) }
+        if status["guests"] == 2 { Ok(()) } else { Err(status.to_string()) }
     })
     .unwrap_or_else(|error| panic!("{error}\n{}", machine.log()));
     let status = machine.status();
@@ -176,13 +198,11 @@ fn asks_polkit(machine: &Machine<'_>) {
 }
 
 fn refuses_a_bad_configuration(machine: &Machine<'_>) {
-    let fragment = "/etc/trimtab/config.d/50-site.toml";
-    let write = |text: &str| machine.ok(&["sh", "-c", &format!("printf '{text}' > {fragment}")]);
-    write("[store]\\nmax_size = 5\\n");
+    machine.configure("[store]\nmax_size = 5\n");
     let reload = machine.run(&["systemctl", "reload", "trimtabd"]);
     assert!(!reload.status.success());
     assert!(
-        machine.log().contains(&format!("{fragment}:2:1: store.max_size: unknown field")),
+        machine.log().contains(&format!("{SITE}:2:1: store.max_size: unknown field")),
         "{}",
         machine.log()
     );
@@ -195,10 +215,10 @@ fn refuses_a_bad_configuration(machine: &Machine<'_>) {
         ("failed".into(), "2".into())
     );
 
-    write("[policy]\\nmode = \"advise\"\\n");
+    machine.configure("[policy]\nmode = \"advise\"\n");
     machine.ok(&["systemctl", "restart", "trimtabd"]);
     assert_eq!(machine.status()["mode"], "advise");
-    write("[policy]\\nmode = \"observe\"\\n");
+    machine.configure("[policy]\nmode = \"observe\"\n");
     machine.ok(&["systemctl", "reload", "trimtabd"]);
     wait_for("the new mode", SOON, || {
         let mode = machine.status()["mode"].to_string();
@@ -256,34 +276,60 @@ fn upgrades(machine: &Machine<'_>, deb: &Path) {
     );
     let enabled = machine.run(&["systemctl", "is-enabled", "trimtabd"]);
     assert_eq!(said(&enabled).trim(), "disabled", "an admin's choice is kept");
-    machine.ok(&["test", "-s", "/etc/trimtab/config.d/50-site.toml"]);
+    machine.ok(&["test", "-s", SITE]);
 }
 
-/// Removal puts knobs back: here one that an earlier run turned, known from the originals on tmpfs.
+/// Removal puts knobs back: here one of each kind that an earlier run turned, known from the originals on tmpfs.
 fn is_removed(machine: &Machine<'_>) {
-    let original = machine.pins();
+    let original = machine.knobs();
     machine.ok(&["systemctl", "stop", "trimtabd"]);
     let name = machine.guest.name();
-    let cpus = original.split_whitespace().last().unwrap().to_owned();
-    machine.host.virsh(&[&format!("vcpupin {name} 0 0 --live")]).unwrap();
+    let told = |question: &str| machine.host.virsh(&[&format!("{question} {name}")]).unwrap();
+    let cpus = told("emulatorpin").split_whitespace().last().unwrap().to_owned();
+    let shares = told("schedinfo");
+    let shares = shares.lines().find(|line| line.starts_with("cpu_shares")).unwrap();
+    let shares: u64 = shares.split_whitespace().last().unwrap().parse().unwrap();
+    let pinned =
+        |knob: &str| (knob.to_owned(), format!(r#"{{"cpus":"{cpus}"}}"#), r#"{"cpus":"0"}"#.to_owned());
+    let turned = [
+        pinned("vcpu0.affinity"),
+        pinned("emulator.affinity"),
+        pinned("iothread1.affinity"),
+        (
+            "cpu.shares".to_owned(),
+            format!(r#"{{"shares":{shares}}}"#),
+            format!(r#"{{"shares":{}}}"#, 2 * shares),
+        ),
+    ];
+    machine
+        .host
+        .virsh(&[
+            &format!("vcpupin {name} 0 0 --live"),
+            &format!("emulatorpin {name} 0 --live"),
+            &format!("iothreadpin {name} 1 0 --live"),
+            &format!("schedinfo {name} --live cpu_shares={}", 2 * shares),
+        ])
+        .unwrap();
     let pid = machine.ok(&["cat", &format!("/run/libvirt/qemu/{name}.pid")]);
-    let row = format!(
-        r#"{{"guest":"{}","guest_name":"{name}","pid":{},"knob":"vcpu0.affinity","value":"{{\"cpus\":\"{cpus}\"}}","ours":"{{\"cpus\":\"0\"}}"}}"#,
-        machine.guest.uuid(),
-        pid.trim()
-    );
-    let edit = format!(
-        "sed -i 's|\"originals\":\\[\\]|\"originals\":[{}]|' /run/trimtab/originals.json",
-        row.replace('\\', "\\\\")
-    );
-    machine.ok(&["sh", "-c", &edit]);
+    let row = |(knob, value, ours): &(String, String, String)| {
+        let whose =
+            format!(r#""guest":"{}","guest_name":"{name}","pid":{}"#, machine.guest.uuid(), pid.trim());
+        format!(r#"{{{whose},"knob":"{knob}","value":{},"ours":{}}}"#, text(value), text(ours))
+    };
+    let rows = turned.iter().map(row).collect::<Vec<_>>().join(",");
+    let file = machine.host.dir().join("run/trimtab/originals.json");
+    let originals = std::fs::read_to_string(&file).unwrap();
+    let edited = originals.replace(r#""originals":[]"#, &format!(r#""originals":[{rows}]"#));
+    assert_ne!(edited, originals);
+    std::fs::write(&file, edited).unwrap();
     machine.ok(&["systemctl", "start", "trimtabd"]);
-    assert_ne!(machine.pins(), original);
+    assert_ne!(machine.knobs(), original);
     machine.dpkg(&["--remove", "trimtab"]);
-    assert_eq!(machine.pins(), original, "{}", machine.log());
+    assert_eq!(machine.knobs(), original, "{}", machine.log());
     machine.ok(&["test", "-s", "/var/lib/trimtab/journal.db"]);
-    machine.ok(&["test", "-s", "/etc/trimtab/config.d/50-site.toml"]);
+    machine.ok(&["test", "-s", SITE]);
     assert_eq!(machine.property("ActiveState"), "inactive");
+    assert!(!machine.run(&["systemctl", "is-active", work::LIBVIRT_DBUS]).status.success());
 
     machine.dpkg(&["--purge", "trimtab"]);
     for path in ["/var/lib/trimtab", "/run/trimtab", "/etc/trimtab", "/usr/sbin/trimtabd"] {
@@ -295,4 +341,9 @@ fn is_removed(machine: &Machine<'_>) {
         left.lines().filter(|line| line.starts_with("/etc/") || line.starts_with("/usr/lib/")).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(machine.property("LoadState"), "not-found");
+}
+
+/// As a JSON string.
+fn text(of: &str) -> String {
+    serde_json::Value::from(of).to_string()
 }

@@ -1,5 +1,6 @@
 //! The sensors on this machine's own kernel.
 
+use super::skipped;
 use super::stand_in::StandIn;
 use crate::sensors::{Sensors, SensorsConfig};
 use std::fs;
@@ -158,7 +159,7 @@ impl Drop for GuestGroup {
 fn pressure_of_a_real_group() {
     let mut guest = StandIn::start();
     let Some(group) = GuestGroup::with(guest.pid()) else {
-        println!("not run: no cgroup v2 tree that we may write to");
+        skipped("pressure_of_a_real_group", "no cgroup v2 tree that we may write to");
         return;
     };
     guest.tell("spin");

@@ -1,5 +1,6 @@
 //! perf: the order of probing, scaling, and software events on real threads.
 
+use super::skipped;
 use super::stand_in::StandIn;
 use crate::sensors::perf::{CpuModel, Level, Scaler, l2_misses, probe_levels};
 use crate::sensors::{Sensors, SensorsConfig};
@@ -98,7 +99,7 @@ proptest! {
     }
 }
 
-/// Software events need no PMU; without the permission this says so and checks that they are absent then.
+/// Software events need no PMU; without the permission it can only be seen that they are absent then, which is said.
 #[test]
 fn events_of_real_threads() {
     let mut guest = StandIn::start();
@@ -119,6 +120,7 @@ fn events_of_real_threads() {
     let ticks: Vec<_> = (0..60).map(|_| sample(&mut sensors)).collect();
     if text.starts_with("off") {
         assert!(ticks.iter().all(|seen| *seen == (None, None, None)));
+        skipped("events_of_real_threads", &format!("perf is {text}; that they are absent then was seen"));
         return;
     }
     assert_eq!(ticks.iter().filter(|seen| counted(seen)).count(), 4);

@@ -13,4 +13,5 @@ mod npb;
 mod npb_cfd;
 mod osu;
 mod pictures;
+mod quick;
 mod slurm;

@@ -318,7 +318,7 @@ impl Host {
     pub fn processes(&self, comm: &str) -> Vec<i32> {
         proc::inside(self.0.init)
             .into_iter()
-            .filter(|&pid| proc::comm(pid).is_some_and(|c| c == comm))
+            .filter(|&pid| proc::comm(pid).is_some_and(|c| c == comm) && proc::alive(pid))
             .collect()
     }
 

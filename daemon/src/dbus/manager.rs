@@ -170,7 +170,7 @@ impl Manager {
     /// Guest: THREAD.run and THREAD.wait (on a CPU and runnable without one, in CPUs), THREAD.slices_per_s, THREAD.last_cpu, where
     /// THREAD is vcpuN, emulator, iothreadN or vhost; instructions_per_s, cycles_per_s, llc_misses_per_s, l2_misses_per_s (of the
     /// vCPUs); context_switches_per_s, cpu_migrations_per_s (of all threads; counted every 30 s); block_delay (blocked on block
-    /// I/O, seconds a second); storage_read_bytes_per_s, storage_written_bytes_per_s (of the threads of I/O-bound guests);
+    /// I/O, seconds a second); storage_read_bytes_per_s, storage_written_bytes_per_s (of the threads of I/O-bound guests, every 30 s);
     /// disk_requests_per_s, disk_requests_in_flight, net_received_bytes_per_s, net_sent_bytes_per_s, balloon_kib; pressure.cpu,
     /// pressure.io, pressure.memory (share of the time that some task waited, 0 to 1).
     /// Host: cpuN.busy (0 to 1), memory_total_kib, memory_available_kib, pressure.cpu, pressure.io, pressure.memory.

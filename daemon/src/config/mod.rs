@@ -1,9 +1,10 @@
 //! The configuration: TOML fragments, layered, checked as a whole, and either taken as a whole or not at all.
 //!
 //! Layers, later wins: `/usr/lib/trimtab`, `/etc/trimtab`, `/run/trimtab`, and for a daemon on the session bus the user's own,
-//! `$XDG_CONFIG_HOME/trimtab`. In each, `trimtab.toml` and `config.d/*.toml`. As with systemd's drop-ins a file in a later directory replaces the file of the same name in an
-//! earlier one (an empty one, or a link to /dev/null, thus masks it); what is left is read as one document, first
-//! `trimtab.toml`, then the fragments in the order of their names. Tables merge key by key, anything else is replaced.
+//! `$XDG_CONFIG_HOME/trimtab`. In each, `trimtab.toml` and `config.d/*.toml`. As with systemd's drop-ins a file in a later
+//! directory replaces the file of the same name in an earlier one (an empty one, or a link to /dev/null, thus masks it); what is
+//! left is read as one document, first `trimtab.toml`, then the fragments in the order of their names. Tables merge key by key,
+//! anything else is replaced.
 //!
 //! Invariant: a key that nobody knows, a value of the wrong type or outside its range is an error that names file, line,
 //! column and key, even where a later fragment overrides it. May not: change anything, or keep a configuration.

@@ -1,7 +1,7 @@
 //! The journal on a full disk and damaged, at the start and under the running daemon: control goes on, the loss is said,
 //! and every knob can still be put back.
 
-use crate::stage::{Ask, SOON, Stage, endless_trial, quick};
+use crate::stage::{Ask, NONE, SOON, Stage, endless_trial, quick};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ fn live_a_full_disk_stops_nobody() {
     let blind = acts(&trimtab, trimtab.decisions().unwrap()[0].id.max(first));
     trimtab.quiet();
     trimtab.restore().unwrap();
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
 
     disk.make_room();
     let healed = trimtab.until("the journal written again", |status| status.store.starts_with("ok"));
@@ -104,7 +104,7 @@ fn live_a_full_disk_stops_nobody() {
     trimtab.until("three guests", |status| status.guests == 3);
     trimtab.ticks(2);
     trimtab.restore().unwrap();
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
     trimtab.stop().unwrap();
     pulse.beats();
 }
@@ -153,7 +153,7 @@ fn live_a_journal_damaged_under_the_daemon_stops_nobody() {
     let closed = trimtab.decision("its end", |d| d.id == open.id && d.verdict != "pending");
     assert_eq!(closed.verdict, "reverted", "{closed:?}");
     trimtab.until("every knob back", |_| held(&trimtab) == 0);
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
     assert_eq!(moved_aside(&stage.state_dir()).len(), 1, "the new one is sound");
     trimtab.stop().unwrap();
     pulse.beats();
@@ -183,7 +183,7 @@ fn live_a_damaged_journal_is_moved_aside_at_the_start() {
         assert!(status.store.contains("moved to"), "{status:?}");
         trimtab.ticks(3);
         trimtab.restore().unwrap();
-        assert_eq!(stage.knobs(), untouched, "damaged from byte {from}");
+        assert_eq!(stage.unlike(&untouched), NONE, "damaged from byte {from}");
         // Numbers are never given twice, whatever became of the journal: the next one is higher.
         last = newest;
         trimtab.stop().unwrap();

@@ -1,6 +1,6 @@
 //! What an admin may rely on: nothing without leave, nothing without a reason on record, everything can be undone.
 
-use crate::stage::{Ask, QUICK, Shown, quick};
+use crate::stage::{Ask, NONE, QUICK, Shown, quick};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use trimtab_tests::trimtab::{Decision, Start, Trimtab};
@@ -54,14 +54,14 @@ fn live_observe_and_advise_change_nothing() {
     assert_eq!((status.mode.as_str(), status.objective.is_some()), ("observe", true));
     assert!(trimtab.shown().iter().all(|guest| guest.cpu_cores.is_some() && !guest.knobs.is_empty()));
     assert_eq!(trimtab.decisions().unwrap(), []);
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
 
     trimtab.ctl(&["mode", "advise"]).unwrap();
     let advised = trimtab.decision("advice", |_| true);
     trimtab.ticks(12);
     let all = trimtab.decisions().unwrap();
     assert!(all.iter().all(|decision| decision.verdict == "advised"), "{all:#?}");
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
     assert!(trimtab.shown().iter().all(|guest| guest.originals.is_empty()));
     let story = trimtab.ctl(&["explain", &advised.id.to_string()]).unwrap();
     assert!(story.contains("Would do") && story.contains("nothing was changed"), "{story}");
@@ -70,7 +70,7 @@ fn live_observe_and_advise_change_nothing() {
     assert!(!trimtab.log().contains(": done"), "{}", trimtab.log());
     pulse.beats();
     trimtab.stop().unwrap();
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn live_every_change_is_on_record_and_can_be_reverted() {
             trimtab.decision("the reverted one", |d| d.id == decision.id && d.verdict == "reverted");
         assert!(reverted.outcome.contains("by command"), "{reverted:?}");
     }
-    assert_eq!(stage.knobs(), untouched);
+    assert_eq!(stage.unlike(&untouched), NONE);
     let error = trimtab.refused(&["revert", &first.id.to_string()]);
     assert!(error.contains("reverted"), "{error}");
     let error = trimtab.refused(&["revert", "999999"]);
@@ -144,7 +144,7 @@ fn live_restore_puts_everything_back_also_after_an_end() {
     hung[0].cont().unwrap();
     trimtab.restore().unwrap();
     trimtab.ctl(&["pause"]).unwrap();
-    assert_eq!(stage.knobs(), untouched, "restored while running");
+    assert_eq!(stage.unlike(&untouched), NONE, "restored while running");
 
     for how in ["stop", "kill"] {
         trimtab.ctl(&["resume"]).unwrap();
@@ -156,15 +156,15 @@ fn live_restore_puts_everything_back_also_after_an_end() {
             "stop" => trimtab.process_mut().stop().map(drop).unwrap(),
             _ => trimtab.process_mut().kill().unwrap(),
         }
-        assert_eq!(stage.knobs(), turned, "guests run on as they are after {how}");
+        assert_eq!(stage.unlike(&turned), NONE, "guests run on as they are after {how}");
         pulse.beats();
         // Whatever the mode, restore restores.
         trimtab = stage.daemon(Start { config: QUICK.to_owned(), ..Start::mode("observe") });
         trimtab.until("three guests", |status| status.guests == 3);
         trimtab.ticks(2);
-        assert_eq!(stage.knobs(), turned, "a start changes nothing after {how}");
+        assert_eq!(stage.unlike(&turned), NONE, "a start changes nothing after {how}");
         trimtab.restore().unwrap();
-        assert_eq!(stage.knobs(), untouched, "restored after {how}");
+        assert_eq!(stage.unlike(&untouched), NONE, "restored after {how}");
         trimtab.ticks(2);
         assert!(trimtab.shown().iter().all(|guest| guest.originals.is_empty()), "{:?}", trimtab.shown());
         trimtab.stop().unwrap();

@@ -1,7 +1,7 @@
 //! The shared host: a writer and two burners on all CPUs of the machine, as libvirt starts them. Each test finds them so.
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use trimtab_tests::testbed::wait_for;
 use trimtab_tests::trimtab::{Decision, Start, Status, Trimtab};
 use trimtab_tests::{Guest, GuestSpec, GuestStats, Host, Options, Testbed, can_run};
 
+/// What [`Stage::unlike`] says where everything is as it was.
+pub(crate) const NONE: [String; 0] = [];
 /// Patience with things that have to happen; a loaded machine is slow.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Patience with a verdict, which may take several trials.
@@ -206,6 +208,17 @@ impl Stage {
         answers.chain(threads).collect()
     }
 
+    /// Which knobs are not as they were, both values of each.
+    pub(crate) fn unlike(&self, before: &BTreeMap<String, String>) -> Vec<String> {
+        let (now, none) = (self.knobs(), String::from("nothing"));
+        let all: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        let of = |knobs: &BTreeMap<String, String>, knob| knobs.get(knob).unwrap_or(&none).clone();
+        let both = all.into_iter().map(|knob| (knob, of(&now, knob), of(before, knob)));
+        both.filter(|(_, now, was)| now != was)
+            .map(|(knob, now, was)| format!("{knob}: {now}, was {was}"))
+            .collect()
+    }
+
     /// Every guest, from here on.
     pub(crate) fn pulse(&self) -> Pulse {
         Pulse::of(self.guests().into_iter().cloned())
@@ -282,6 +295,8 @@ pub(crate) trait Ask {
     fn open_trial(&self) -> Decision;
     /// Stops deciding, and waits until no trial is left.
     fn quiet(&self);
+    /// Waits until no knob is turned: what could not be put back at once is tried again, ever more rarely.
+    fn given_back(&self);
     /// All guests as shown.
     fn shown(&self) -> Vec<Shown>;
     /// One guest as shown.
@@ -337,6 +352,10 @@ impl Ask for Trimtab {
             }
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+    }
+
+    fn given_back(&self) {
+        self.until("every knob back", |_| self.shown().iter().all(|guest| guest.originals.is_empty()));
     }
 
     fn shown(&self) -> Vec<Shown> {

@@ -2,14 +2,15 @@
 //! turns knobs. It may wait (for libvirt, for the disk); the control loop never waits for it.
 //!
 //! Promise kept here: no knob is turned before its original is safe, nor before the decision to turn it is, by which a start
-//! after a crash undoes it. May not: decide anything.
+//! after a crash undoes it; nor before what the admin has taken over is safe, which the next start must leave alone too.
+//! May not: decide anything.
 
 use crate::actuators::Actuate;
 use crate::journal;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use trimtab_policy::decision::{Change, Decision, DecisionId, Effect, Original, Outcome, Verdict};
+use trimtab_policy::decision::{Change, Decision, DecisionId, Effect, Original, Outcome, Override, Verdict};
 use trimtab_policy::knob::Knob;
 use trimtab_policy::units::{GuestId, UnixMs};
 use trimtab_store::{NoteRow, SampleRow, Store};
@@ -77,6 +78,7 @@ pub async fn perform<A: Actuate>(
                         unsafe_decisions.insert(decision.id);
                     }
                 }
+                Effect::SaveOverride(it) => hand_over(store.clone(), &it).await,
                 other => write(&store, other, batch.wall),
             }
         }
@@ -95,7 +97,6 @@ fn write(store: &Store, effect: Effect, wall: UnixMs) {
         Effect::ForgetOriginal { guest, knob } => {
             store.forget_original(&guest.to_string(), &knob.to_string());
         }
-        Effect::SaveOverride(o) => store.save_override(journal::override_row(&o)),
         Effect::ForgetOverride { guest, family } => {
             store.forget_override(&guest.to_string(), &family.to_string());
         }
@@ -104,7 +105,7 @@ fn write(store: &Store, effect: Effect, wall: UnixMs) {
             store.note(NoteRow { time_ms: wall.0, guest: guest.map(|g| g.to_string()), text });
         }
         // Handled by the caller, which alone can wait for them in order.
-        Effect::SaveOriginal(_) | Effect::Apply { .. } => {}
+        Effect::SaveOriginal(_) | Effect::SaveOverride(_) | Effect::Apply { .. } => {}
     }
 }
 
@@ -119,6 +120,18 @@ async fn open(store: Arc<Store>, decision: &Decision) -> bool {
     };
     tracing::error!(error, decision = decision.id, "decision not saved, its knobs are left alone");
     false
+}
+
+/// Waits until it is safe that a family is the admin's. The engine knows it already: nothing is refused for it.
+async fn hand_over(store: Arc<Store>, it: &Override) {
+    let row = journal::override_row(it);
+    let saved = tokio::task::spawn_blocking(move || store.save_override(row)).await;
+    let error = match saved {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(error, guest = it.guest_name, family = %it.family, "override not saved yet, it is tried again");
 }
 
 /// Waits until originals are safe, and gives the knobs that must not be turned because theirs is not.
@@ -187,8 +200,29 @@ mod tests {
         }
     }
 
+    /// Refuses what is turned before the mirror in this directory has the admin's word.
+    struct Witness(std::path::PathBuf);
+
+    impl Actuate for Witness {
+        async fn apply(&self, _: &Change) -> Outcome {
+            let mirror = std::fs::read_to_string(self.0.join("originals.json")).unwrap();
+            if mirror.contains("by somebody else") { Outcome::Done } else { Outcome::Refused(mirror) }
+        }
+    }
+
     /// What comes of one batch while the journal's thread is held up, as a disk would.
     async fn performed(runtime_dir: Option<std::path::PathBuf>, verdict: Verdict) -> Outcome {
+        let decision = decision(verdict);
+        let change = decision.changes[0].clone();
+        let apply = Effect::Apply { decision: Some(decision.id), change };
+        perform_one(runtime_dir, vec![Effect::Record(decision), apply], Hand).await
+    }
+
+    async fn perform_one(
+        runtime_dir: Option<std::path::PathBuf>,
+        effects: Vec<Effect>,
+        actuator: impl Actuate,
+    ) -> Outcome {
         let dir = tempfile::tempdir().unwrap();
         let patience = Duration::from_millis(50);
         let (store, _) = Store::open(Options { runtime_dir, patience, ..Options::new(dir.path()) }).unwrap();
@@ -200,15 +234,11 @@ mod tests {
             },
             drop,
         );
-        let decision = decision(verdict);
-        let change = decision.changes[0].clone();
-        let apply = Effect::Apply { decision: Some(decision.id), change };
-        let effects = vec![Effect::Record(decision), apply];
         let (to_perform, batches) = mpsc::unbounded_channel();
         let (reports, mut done) = mpsc::unbounded_channel();
         to_perform.send(Batch { wall: UnixMs(1), effects, samples: Vec::new() }).unwrap();
         drop(to_perform);
-        perform(batches, Arc::new(store), Hand, reports).await;
+        perform(batches, Arc::new(store), actuator, reports).await;
         drop(let_go);
         done.recv().await.unwrap().outcome
     }
@@ -221,5 +251,24 @@ mod tests {
         let refused = performed(None, Verdict::Pending).await;
         assert!(refused.to_string().contains("its decision could not be saved"), "{refused}");
         assert_eq!(performed(None, Verdict::Reverted).await, Outcome::Done, "a way back waits for nothing");
+    }
+
+    #[tokio::test]
+    async fn a_knob_is_turned_only_after_what_the_admin_took_over_is_safe() {
+        let dir = tempfile::tempdir().unwrap();
+        let change = decision(Verdict::Kept).changes.remove(0);
+        let taken = Override {
+            guest: GuestId([8; 16]),
+            guest_name: "db".to_owned(),
+            pid: Some(7),
+            family: Family::Priority,
+            why: "cpu.shares was set to 7 by somebody else".to_owned(),
+            time: UnixMs(1),
+        };
+        let effects = vec![Effect::SaveOverride(taken), Effect::Apply { decision: None, change }];
+        let mirror = dir.path().to_owned();
+        let done = perform_one(Some(mirror.clone()), effects.clone(), Witness(mirror)).await;
+        assert_eq!(done, Outcome::Done);
+        assert_eq!(perform_one(None, effects, Hand).await, Outcome::Done, "nothing is refused for it");
     }
 }

@@ -1,18 +1,19 @@
-//! The mirror: originals, the decisions whose trial runs, and those that the disk has not taken yet, in one small file on
-//! tmpfs.
+//! The mirror: originals, what the admin has taken over, the decisions whose trial runs, and those that the disk has not
+//! taken yet, in one small file on tmpfs.
 //!
 //! Knobs are live, they die with the host, so their originals need not survive a reboot: a file in memory is as good as
 //! a disk for them, and it neither blocks nor fills when the disk does. Written whole to a new file and renamed, so it is
 //! always one version or the next. The copy in memory is the truth of the running daemon whether there is a file or not.
 //!
 //! The same file makes a decision safe before its knobs are turned, and its verdict after: a daemon that is killed while
-//! the disk holds up the journal leaves no turned knob that the next start would take for a kept one.
+//! the disk holds up the journal leaves no turned knob that the next start would take for a kept one. And an override is in
+//! it before the original that it makes needless is not, so that no start finds a knob of the admin's without either.
 //!
 //! Which copy is right at start? Every start of the store has a number (`run`), kept in the journal and in the mirror. The
 //! mirror is written before the journal, so it is right unless a later run did without it (its number is then lower).
 
 use crate::error::StoreError;
-use crate::rows::{DecisionRow, OriginalRow, checksum};
+use crate::rows::{DecisionRow, OriginalRow, OverrideRow, checksum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +30,9 @@ const FORMAT: u32 = 1;
 /// Originals by guest and knob.
 pub(crate) type Originals = BTreeMap<(String, String), OriginalRow>;
 
+/// What the admin has taken over, by guest and family.
+pub(crate) type Overrides = BTreeMap<(String, String), OverrideRow>;
+
 /// The file's content.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Content {
@@ -41,6 +45,9 @@ pub(crate) struct Content {
     pub(crate) last_decision: u64,
     /// Every original in force.
     pub(crate) originals: Vec<OriginalRow>,
+    /// Every override in force; absent in files of daemons that left them to the journal.
+    #[serde(default)]
+    pub(crate) overrides: Option<Vec<OverrideRow>>,
     /// Decisions that are open, or were not in the journal when this was written.
     pub(crate) decisions: Vec<DecisionRow>,
 }
@@ -60,6 +67,7 @@ pub(crate) struct Mirror {
     pub(crate) run: i64,
     pub(crate) last_decision: u64,
     pub(crate) originals: Originals,
+    pub(crate) overrides: Overrides,
     /// Decisions whose trial runs, and closed ones that are not committed.
     decisions: BTreeMap<u64, DecisionRow>,
     /// Why the file could not be written last time.
@@ -75,6 +83,7 @@ impl Mirror {
             run: 0,
             last_decision: 0,
             originals: Originals::new(),
+            overrides: Overrides::new(),
             decisions: BTreeMap::new(),
             problem: None,
         };
@@ -132,6 +141,7 @@ impl Mirror {
             run: self.run,
             last_decision: self.last_decision,
             originals: self.originals.values().cloned().collect(),
+            overrides: Some(self.overrides.values().cloned().collect()),
             decisions: self.decisions.values().cloned().collect(),
         };
         match replace(&file, &content) {

@@ -65,6 +65,7 @@ impl Pending {
         let open: Vec<u64> = open.take(BATCH_DECISIONS).collect();
         Self {
             originals: take_first(&mut self.originals, BATCH_OTHERS),
+            overrides: take_first(&mut self.overrides, BATCH_OTHERS),
             decisions: open.iter().filter_map(|id| self.decisions.remove_entry(id)).collect(),
             ..Self::default()
         }
@@ -87,9 +88,7 @@ impl Pending {
         &mut self,
         decisions: impl IntoIterator<Item = DecisionRow>,
         lessons: impl IntoIterator<Item = LessonRow>,
-        overrides: impl IntoIterator<Item = OverrideRow>,
     ) {
-        put_under(&mut self.overrides, overrides.into_iter().map(|row| (row.key(), Some(row))).collect());
         put_under(&mut self.decisions, decisions.into_iter().map(|row| (row.id, row)).collect());
         let lessons = lessons.into_iter().map(|row| ((row.profile.clone(), row.recipe.clone()), row));
         put_under(&mut self.lessons, lessons.collect());
@@ -192,11 +191,13 @@ mod tests {
         let mut pending = Pending::default();
         let verdicts = [(1, "kept"), (2, "pending"), (3, "advised")];
         pending.decisions.extend(verdicts.map(|(id, verdict)| (id, decision(id, verdict))));
-        pending.originals.insert(("g".to_owned(), "k".to_owned()), None);
+        let key = ("g".to_owned(), "k".to_owned());
+        pending.originals.insert(key.clone(), None);
+        pending.overrides.insert(key, None);
         pending.samples.push_back(SampleRow::default());
         let taken = pending.take_recovery();
-        assert_eq!((taken.decisions.keys().collect::<Vec<_>>(), taken.originals.len()), (vec![&2], 1));
-        assert_eq!((taken.samples.len(), pending.originals.len()), (0, 0));
+        assert_eq!(taken.decisions.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!((taken.originals.len(), taken.overrides.len(), taken.samples.len()), (1, 1, 0));
         assert_eq!((pending.decisions.len(), pending.samples.len()), (2, 1));
         assert!(pending.take_recovery().is_empty());
     }

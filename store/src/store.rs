@@ -21,7 +21,8 @@ pub(crate) const MIN_BYTES: u64 = 8 << 20;
 pub struct Options {
     /// Directory of `journal.db`; made if need be.
     pub state_dir: PathBuf,
-    /// Directory on tmpfs for the mirror of originals and open decisions; without one each new of these waits for the disk.
+    /// Directory on tmpfs for the mirror of originals, overrides and open decisions; without one each new of these waits for
+    /// the disk.
     pub runtime_dir: Option<PathBuf>,
     /// Bound of all files of the journal together, bytes; at least 8 MiB (smaller counts as that). Damaged files moved
     /// aside come on top.
@@ -99,6 +100,8 @@ impl Store {
 
         mirror.run = known.run.max(left.run) + 1;
         mirror.originals = left.originals.into_iter().map(|row| (row.key(), row)).collect();
+        let overrides = left.overrides.unwrap_or(known.overrides);
+        mirror.overrides = overrides.into_iter().map(|row| (row.key(), row)).collect();
         let mut pending = Pending::default();
         pending.decisions.extend(left.decisions.into_iter().map(|row| (row.id, row)));
         mirror.last_decision = known.last_decision.max(left.last_decision);
@@ -110,17 +113,13 @@ impl Store {
             .for_each(|row| mirror.enter(row));
         let open: Vec<DecisionRow> = mirror.open_decisions().cloned().collect();
         if opened.moved.is_some() {
-            pending.keep(
-                open.iter().cloned(),
-                known.lessons.iter().cloned(),
-                known.overrides.iter().cloned(),
-            );
+            pending.keep(open.iter().cloned(), known.lessons.iter().cloned());
         }
         let loaded = Loaded {
             originals: mirror.originals.values().cloned().collect(),
             pending: open,
             lessons: known.lessons,
-            overrides: known.overrides,
+            overrides: mirror.overrides.values().cloned().collect(),
             last_decision: mirror.last_decision,
             said: opened.moved.iter().cloned().collect(),
         };
@@ -178,14 +177,28 @@ impl Store {
         self.shared.queue(|pending| pending.lessons.insert((row.profile.clone(), row.recipe.clone()), row));
     }
 
-    /// Inserts or updates what the admin has taken over. Never waits.
-    pub fn save_override(&self, row: OverrideRow) {
+    /// Inserts or updates what the admin has taken over; returns when it is safe: at once where there is a mirror, else when
+    /// the disk has it, and after at most [`Options::patience`].
+    ///
+    /// # Errors
+    /// Whatever kept the disk from taking it, or `Timeout`. It is in force and tried again all the same.
+    pub fn save_override(&self, row: OverrideRow) -> Result<(), StoreError> {
+        let mut mirror = locked(&self.shared.mirror);
+        mirror.overrides.insert(row.key(), row.clone());
+        let safe = mirror.write();
         self.shared.queue(|pending| pending.overrides.insert(row.key(), Some(row)));
+        drop(mirror);
+        if safe { Ok(()) } else { self.written(What::Recovery, "saving an override", Undo::new()) }
     }
 
     /// The admin gave it back, or the guest is gone. Never waits.
     pub fn forget_override(&self, guest: &str, family: &str) {
-        self.shared.queue(|pending| pending.overrides.insert((guest.to_owned(), family.to_owned()), None));
+        let key = (guest.to_owned(), family.to_owned());
+        let mut mirror = locked(&self.shared.mirror);
+        if mirror.overrides.remove(&key).is_some() {
+            mirror.write();
+            self.shared.queue(|pending| pending.overrides.insert(key, None));
+        }
     }
 
     /// Appends a note. Never waits.

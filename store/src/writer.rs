@@ -38,7 +38,7 @@ pub(crate) type Question = Box<dyn FnOnce(Result<&Reader, StoreError>) -> Option
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Originals and open decisions.
+    /// Originals, overrides and open decisions.
     Recovery,
     Everything,
 }
@@ -202,6 +202,11 @@ impl Writer {
             pending
                 .originals
                 .extend(mirror.originals.iter().map(|(key, row)| (key.clone(), Some(row.clone()))));
+            let written = read::overrides(conn).unwrap_or_default();
+            pending.overrides.extend(written.iter().map(|row| (row.key(), None)));
+            pending
+                .overrides
+                .extend(mirror.overrides.iter().map(|(key, row)| (key.clone(), Some(row.clone()))));
         }
         if let Some(text) = moved {
             tracing::error!("{text}");
@@ -378,7 +383,7 @@ impl Writer {
                     // What the file says of a trial is older than what is remembered.
                     let mirror = locked(&self.shared.mirror);
                     let mut queue = locked(&self.shared.queue);
-                    queue.pending.keep(mirror.open_decisions().cloned(), known.lessons, known.overrides);
+                    queue.pending.keep(mirror.open_decisions().cloned(), known.lessons);
                 }
                 self.adopt(conn, problem, moved.as_deref());
             }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{decision, original, sample};
+use common::{decision, original, sample, taken};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,7 @@ fn filled(dir: &Path) {
         store.samples((0..20).map(|guest| sample(id as i64 * 1000, guest)));
     }
     store.save_originals_now((0..50).map(|guest| original(guest, "cpu.shares")).collect()).unwrap();
+    store.save_override(taken(50, "priority")).unwrap();
 }
 
 /// Opens what was damaged, checks that it was moved and that the new one works.
@@ -242,6 +243,7 @@ fn what_can_be_read_of_a_damaged_file_is_kept() {
     drop(loaded);
     let (store, loaded) = Store::open(options(dir.path())).unwrap();
     assert_eq!((loaded.originals.len(), loaded.pending.len()), (50, 1), "they are in the new file");
+    assert_eq!(loaded.overrides, [taken(50, "priority")]);
     assert_eq!(store.read_now(Reader::originals).unwrap().len(), 50);
 }
 
@@ -297,6 +299,7 @@ fn damage_to_a_small_journal_in_use_is_found_by_the_next_write() {
         assert_eq!((loaded.originals.len(), loaded.last_decision), (50, 301), "from {from}");
         let open: Vec<u64> = loaded.pending.iter().map(|row| row.id).collect();
         assert_eq!(open, [300], "the trial that runs is in the new one");
+        assert_eq!(loaded.overrides, [taken(50, "priority")], "so is what the admin has taken over");
     }
 }
 

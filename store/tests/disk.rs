@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{decision, original, sample};
+use common::{decision, original, sample, taken};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -275,6 +275,7 @@ fn killed_writer() {
     std::io::stdin().read_exact(&mut [0]).unwrap();
     store.record_open(decision(1, "pending")).unwrap();
     store.save_originals_now(vec![original(1, "cpu.shares")]).unwrap();
+    store.save_override(taken(2, "priority")).unwrap();
     let verdict = std::env::var(KILLED_VERDICT).unwrap();
     store.record(decision(1, &verdict));
     say("safe");
@@ -301,11 +302,11 @@ fn killed_while_frozen(mount: &Mount, run: &Path, verdict: &str) {
     assert_eq!(said.as_deref(), Some("safe"), "{verdict}: it waited for the disk");
 }
 
-/// A decision whose knobs may be turned by now is found open by the next start, one with its verdict is not, and neither
-/// depends on a disk that does not answer.
+/// A decision whose knobs may be turned by now is found open by the next start, one with its verdict is not, what the admin has
+/// taken over is his, and none of it depends on a disk that does not answer.
 #[test]
-fn a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision() {
-    isolated("a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision", || {
+fn a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision_or_its_admin() {
+    isolated("a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision_or_its_admin", || {
         for verdict in ["pending", "kept"] {
             let mount = Mount::ext4(24);
             let run = tempfile::tempdir().unwrap();
@@ -320,6 +321,7 @@ fn a_kill_while_the_disk_is_frozen_leaves_no_knob_without_its_decision() {
             let open = if verdict == "pending" { vec![known.clone()] } else { Vec::new() };
             assert_eq!((loaded.pending, loaded.last_decision), (open, 1), "{verdict}");
             assert_eq!(loaded.originals, [original(1, "cpu.shares")]);
+            assert_eq!(loaded.overrides, [taken(2, "priority")]);
             assert_eq!(store.read_now(|reader| reader.decision(1)).unwrap(), Some(known));
         }
     });
@@ -341,6 +343,7 @@ fn a_frozen_ext4_holds_up_nobody() {
             store.record(decision(id, "kept"));
             store.samples((0..100).map(|guest| sample(id as i64 * 1000, guest)));
             store.save_originals_now(vec![original(id as u32, "cpu.shares")]).unwrap();
+            store.save_override(taken(id as u32, "priority")).unwrap();
         }
         assert!(store.flush().is_err(), "nothing can have been written");
         assert_eq!(store.originals().len(), 49);

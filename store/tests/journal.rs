@@ -4,12 +4,10 @@
 
 mod common;
 
-use common::{decision, original, sample};
+use common::{decision, original, sample, taken};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
-use trimtab_store::{
-    DecisionFilter, LessonRow, NoteRow, Options, OverrideRow, Reader, SampleRow, Store, StoreError,
-};
+use trimtab_store::{DecisionFilter, LessonRow, NoteRow, Options, Reader, SampleRow, Store, StoreError};
 
 fn options(dir: &tempfile::TempDir) -> Options {
     let keep = 40_000; // days: the rows of these tests are from 1970 on
@@ -19,17 +17,6 @@ fn options(dir: &tempfile::TempDir) -> Options {
         samples_days: keep,
         decisions_days: keep,
         ..Options::new(dir.path().join("state"))
-    }
-}
-
-fn taken(family: &str) -> OverrideRow {
-    OverrideRow {
-        guest: original(1, "").guest,
-        guest_name: "web".into(),
-        pid: Some(4711),
-        family: family.into(),
-        why: "vcpu0.affinity was set to 1 by somebody else".into(),
-        time_ms: 7,
     }
 }
 
@@ -75,9 +62,9 @@ fn rows_survive_a_restart() {
         store.samples([sample(1000, 1), sample(2000, 1), sample(2000, 2)]);
         store.save_originals_now(vec![original(1, "cpu.shares"), original(1, "vcpu0.affinity")]).unwrap();
         store.forget_original(&original(1, "cpu.shares").guest, "cpu.shares");
-        store.save_override(taken("placement"));
-        store.save_override(taken("priority"));
-        store.forget_override(&taken("priority").guest, "priority");
+        store.save_override(taken(1, "placement")).unwrap();
+        store.save_override(taken(1, "priority")).unwrap();
+        store.forget_override(&taken(1, "priority").guest, "priority");
         assert_eq!(store.health().to_string(), "ok");
     }
     let (store, loaded) = Store::open(options(&dir)).unwrap();
@@ -85,7 +72,7 @@ fn rows_survive_a_restart() {
     assert_eq!(loaded.lessons, [lesson]);
     assert_eq!(loaded.last_decision, 2);
     assert_eq!(loaded.originals, [original(1, "vcpu0.affinity")]);
-    assert_eq!(loaded.overrides, [taken("placement")]);
+    assert_eq!(loaded.overrides, [taken(1, "placement")]);
     assert_eq!(loaded.said, [""; 0]);
     assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals, "file and mirror agree");
     assert_eq!(store.read_now(|r| r.notes(10)).unwrap(), [note]);
@@ -162,20 +149,33 @@ fn the_mirror_wins_unless_a_later_run_did_without_it() {
     let bare = Options { runtime_dir: None, ..mirrored.clone() };
     drop(Store::open(mirrored.clone()).unwrap());
     {
-        let (store, _) = Store::open(bare).unwrap();
+        let (store, _) = Store::open(bare.clone()).unwrap();
         store.save_originals_now(vec![original(1, "cpu.shares")]).unwrap();
+        store.save_override(taken(1, "placement")).unwrap();
     }
     let (store, loaded) = Store::open(mirrored.clone()).unwrap();
     assert_eq!(loaded.originals, [original(1, "cpu.shares")], "the mirror is older here");
+    assert_eq!(loaded.overrides, [taken(1, "placement")]);
     drop(store);
     // Rows that only the mirror has (the disk was full), and rows that it no longer has.
     let file = mirrored.runtime_dir.clone().unwrap().join("originals.json");
-    let text = std::fs::read_to_string(&file).unwrap().replace("cpu.shares", "cpu.nice");
-    std::fs::write(&file, text).unwrap();
-    let (store, loaded) = Store::open(mirrored).unwrap();
+    let replace = |old: &str, new: &str| {
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace(old, new)).unwrap();
+    };
+    replace("cpu.shares", "cpu.nice");
+    replace("placement", "priority");
+    let (store, loaded) = Store::open(mirrored.clone()).unwrap();
     assert_eq!(loaded.originals, [original(1, "cpu.nice")]);
+    assert_eq!(loaded.overrides, [taken(1, "priority")]);
     store.flush().unwrap();
     assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals);
+    drop(store);
+    // A mirror of a daemon that did not have overrides in it says nothing of them; the journal agrees with the last one.
+    replace("\"overrides\"", "\"unheard-of\"");
+    let (store, loaded) = Store::open(mirrored).unwrap();
+    assert_eq!(loaded.overrides, [taken(1, "priority")]);
+    drop(store);
+    assert_eq!(Store::open(bare).unwrap().1.overrides, [taken(1, "priority")]);
 }
 
 #[test]

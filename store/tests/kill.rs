@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{decision, original, sample};
+use common::{decision, original, sample, taken};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,17 +37,19 @@ fn writer() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let first: u32 = std::env::var(FIRST).unwrap().parse().unwrap();
     let (store, _) = Store::open(options(&dir, std::env::var_os(MIRROR).is_some())).unwrap();
-    let mut out = std::io::stderr();
+    // Whole lines: a kill must not leave half of one, which would be no number.
+    let say = |word: &str, n: u32| std::io::stderr().write_all(format!("{word} {n}\n").as_bytes()).unwrap();
     for n in first.. {
         store.save_originals_now(vec![original(n, "cpu.shares")]).unwrap();
-        writeln!(out, "saved {n}").unwrap();
+        store.save_override(taken(n, "priority")).unwrap();
+        say("saved", n);
         store.record(decision(u64::from(n), "pending"));
         store.record(decision(u64::from(n), "kept"));
         store.samples((0..50).map(|guest| sample(i64::from(n), guest)));
         if n > first && n % 3 == 0 {
             store.forget_original(&original(n - 1, "").guest, "cpu.shares");
             store.flush().unwrap();
-            writeln!(out, "flushed {n}").unwrap();
+            say("flushed", n);
         }
     }
 }
@@ -91,6 +93,7 @@ fn survives(mirror: bool) {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let mut kept = BTreeSet::new();
+    let mut handed_over = BTreeSet::new();
     let mut flushed = BTreeSet::new();
     let mut first = 1;
     for round in 0..12 {
@@ -98,6 +101,7 @@ fn survives(mirror: bool) {
             killed_writer(dir.path(), first, mirror, 1 + round * 3, Duration::from_millis(7 * round as u64));
         let last_saved = said.iter().filter(|(word, _)| word == "saved").map(|(_, n)| *n).max().unwrap();
         kept.extend((first..=last_saved).filter(|n| (n + 1) % 3 != 0 || *n >= last_saved - 2));
+        handed_over.extend((first..=last_saved).map(|n| original(n, "").guest));
         flushed.extend(said.iter().filter(|(word, _)| word == "flushed").map(|(_, n)| u64::from(*n)));
 
         let file = dir.path().join("state/journal.db");
@@ -113,6 +117,9 @@ fn survives(mirror: bool) {
         for n in kept.iter().filter(|n| (**n + 1) % 3 != 0) {
             assert!(found.contains(&original(*n, "").guest), "round {round}: original {n} was acknowledged");
         }
+        let found: BTreeSet<_> = loaded.overrides.iter().map(|row| row.guest.clone()).collect();
+        let missing: Vec<_> = handed_over.difference(&found).collect();
+        assert!(missing.is_empty(), "round {round}: overrides of {missing:?} were acknowledged");
         for n in &flushed {
             let row = store
                 .read_now({
@@ -133,12 +140,12 @@ fn survives(mirror: bool) {
 }
 
 #[test]
-fn acknowledged_originals_survive_kill_9_with_a_mirror() {
+fn acknowledged_originals_and_overrides_survive_kill_9_with_a_mirror() {
     survives(true);
 }
 
 #[test]
-fn acknowledged_originals_survive_kill_9_without_a_mirror() {
+fn acknowledged_originals_and_overrides_survive_kill_9_without_a_mirror() {
     survives(false);
 }
 

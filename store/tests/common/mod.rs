@@ -1,6 +1,6 @@
 //! Rows for the tests.
 
-use trimtab_store::{DecisionRow, OriginalRow, SampleRow};
+use trimtab_store::{DecisionRow, OriginalRow, OverrideRow, SampleRow};
 
 pub(crate) fn decision(id: u64, verdict: &str) -> DecisionRow {
     DecisionRow {
@@ -31,6 +31,18 @@ pub(crate) fn original(guest: u32, knob: &str) -> OriginalRow {
         value: r#"{"cpus":"0-1"}"#.to_owned(),
         ours: r#"{"cpus":"1"}"#.to_owned(),
         back_to: None,
+    }
+}
+
+/// What the admin has taken over.
+pub(crate) fn taken(guest: u32, family: &str) -> OverrideRow {
+    OverrideRow {
+        guest: original(guest, "").guest,
+        guest_name: format!("guest{guest}"),
+        pid: Some(4711),
+        family: family.to_owned(),
+        why: "vcpu0.affinity was set to 1 by somebody else".to_owned(),
+        time_ms: 7,
     }
 }
 

@@ -54,6 +54,18 @@ fn acts(trimtab: &Trimtab, after: u64) -> u64 {
     trimtab.decision("a decision", |d| d.id > after && matches!(d.verdict.as_str(), "pending" | "kept")).id
 }
 
+/// The admin turns a knob of burner2 that the open trial leaves alone, and the daemon sees it. Which family that is.
+fn turned_by_admin(stage: &Stage, trimtab: &Trimtab) -> &'static str {
+    let (open, from) = (trimtab.open_trial(), trimtab.log().len());
+    let (family, set) = match open.knob.as_str() {
+        "placement" => ("priority", "schedinfo burner2 --live cpu_shares=777"),
+        _ => ("placement", "emulatorpin burner2 1 --live"),
+    };
+    stage.host.virsh(&[set]).unwrap();
+    trimtab.says(from, &["burner2", "by somebody else", family, "left alone"]);
+    family
+}
+
 #[test]
 fn live_a_full_disk_stops_nobody() {
     let stage = stage!();
@@ -97,13 +109,21 @@ fn live_a_full_disk_stops_nobody() {
         if stage.knobs() == untouched { Err("all are as they were".to_owned()) } else { Ok(()) }
     })
     .unwrap();
+    let admins = turned_by_admin(&stage, &trimtab);
     trimtab.process_mut().kill().unwrap();
-    assert_ne!(stage.knobs(), untouched);
+    let turned = stage.unlike(&untouched);
     // The disk knows nothing of it; the next start does.
     let trimtab = stage.daemon(quick("observe"));
     trimtab.until("three guests", |status| status.guests == 3);
     trimtab.ticks(2);
+    let left_alone = trimtab.shown_one("burner2").left_alone.unwrap_or_default();
+    assert!(left_alone.contains(admins) && left_alone.contains("by somebody else"), "{left_alone}");
     trimtab.restore().unwrap();
+    let left = stage.unlike(&untouched);
+    assert!(!left.is_empty() && left.iter().all(|knob| knob.starts_with("burner2: ")), "{left:#?}");
+    assert!(turned.len() > left.len(), "{turned:#?}");
+    stage.host.virsh(&["schedinfo burner2 --live cpu_shares=1024"]).unwrap();
+    stage.crowd();
     assert_eq!(stage.unlike(&untouched), NONE);
     trimtab.stop().unwrap();
     pulse.beats();

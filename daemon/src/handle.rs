@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use trimtab_policy::decision::{Decision, DecisionId, Mode, Original};
+use trimtab_policy::model::CpuUse;
 use trimtab_policy::rates::Rates;
 use trimtab_policy::sample::GuestState;
 use trimtab_policy::units::{GuestId, UnixMs};
@@ -85,6 +86,17 @@ pub struct GuestView {
     pub originals: Vec<Arc<Original>>,
 }
 
+/// A remark of the daemon that belongs to no decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// When.
+    pub time: UnixMs,
+    /// The guest concerned, if one is.
+    pub guest: Option<String>,
+    /// The remark.
+    pub text: String,
+}
+
 /// Why a request failed. Becomes `org.trimtab1.Error.*`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -128,6 +140,17 @@ pub enum Request {
     },
     /// One decision from the journal.
     Decision(DecisionId, Reply<Decision>),
+    /// Notes from the journal, newest first.
+    Notes {
+        /// Only about this guest.
+        guest: Option<GuestId>,
+        /// At most so many.
+        limit: u32,
+        /// Answer.
+        reply: Reply<Vec<Note>>,
+    },
+    /// What is wanted of each usable CPU and by whom. Asked for, since it costs too much to be made at every tick.
+    CpuUses(Reply<Vec<CpuUse>>),
     /// Undo one kept or pending decision; answers with one line per change when its knobs are back.
     Revert(DecisionId, Reply<Vec<String>>),
     /// Put every knob of one guest, or of all, back to its original; answers with one line per knob when they are back.

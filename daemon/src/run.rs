@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::control_loop::guests::Ask;
 use crate::control_loop::requests::Question;
 use crate::control_loop::{ControlLoop, Work};
-use crate::handle::{Reply, Request, RequestError};
+use crate::handle::{Note, Reply, Request, RequestError};
 use crate::journal;
 use crate::libvirt::{GuestRef, GuestStats, Hypervisor, LibvirtError, LibvirtEvent};
 use crate::performer::{Batch, Performed};
@@ -23,7 +23,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use trimtab_policy::decision::{Decision, DecisionId};
 use trimtab_policy::knob::{Knob, KnobValue};
 use trimtab_policy::units::{GuestId, MonoNs, UnixMs};
-use trimtab_store::{DecisionFilter, DecisionRow, Store, StoreError};
+use trimtab_store::{DecisionFilter, DecisionRow, NoteRow, Store, StoreError};
 
 /// Statistics that come later than this part of the interval are not waited for.
 const DEADLINE: f64 = 0.4;
@@ -257,6 +257,15 @@ fn ask_journal(store: &Store, question: Question, answers: mpsc::UnboundedSender
             store.read(move |reader| reader.decisions(&filter), done);
         }
         Question::Decision(id, reply) => ask_decision(store, id, move |decision| drop(reply.send(decision))),
+        Question::Notes { guest, limit, reply } => {
+            let guest = guest.map(|g| g.to_string());
+            let note = |row: NoteRow| Note { time: UnixMs(row.time_ms), guest: row.guest, text: row.text };
+            let done = move |rows: Result<Vec<NoteRow>, StoreError>| {
+                let answer = rows.map(|rows| rows.into_iter().map(note).collect());
+                drop(reply.send(answer.map_err(|error| RequestError::Failed(error.to_string()))));
+            };
+            store.read(move |reader| reader.notes(guest.as_deref(), limit), done);
+        }
         Question::ToRevert(id, reply) => ask_decision(store, id, move |decision| {
             drop(answers.send(Event::ToRevert(decision, reply)));
         }),

@@ -6,7 +6,7 @@
 //! May not: judge what a rate means (identify does).
 
 use crate::sample::{
-    BlockSample, CpuTimes, GuestSample, GuestState, NetSample, PerfCounts, Psi, PsiSet, Sample, ThreadRole,
+    BlockSample, CpuTimes, GuestSample, GuestState, NetSample, PerfEvents, Psi, PsiSet, Sample, ThreadRole,
     ThreadSample,
 };
 use crate::units::{GuestId, MonoNs, UnixMs};
@@ -88,8 +88,8 @@ pub struct GuestRates {
     pub disk: Option<DiskRates>,
     /// Bytes received and sent per second; absent when the statistics are not of this tick or there is no interface.
     pub net_bps: Option<(f64, f64)>,
-    /// perf events.
-    pub perf: PerfRates,
+    /// perf events per second.
+    pub perf: PerfEvents,
     /// Time that its threads were blocked on block I/O, in seconds a second, where the kernel accounts for it.
     pub block_delay: Option<f64>,
     /// Bytes that its threads caused to be read from and written to storage per second, where that is sensed.
@@ -98,24 +98,6 @@ pub struct GuestRates {
     pub balloon_kib: Option<u64>,
     /// Pressure in its own cgroup (v2).
     pub pressure: Pressure,
-}
-
-/// perf events of one guest per second. Absent where the PMU or the kernel does not count them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PerfRates {
-    /// Instructions of all vCPU threads; like the next three absent when those of one vCPU are missing, which would look like
-    /// lost work.
-    pub instructions: Option<f64>,
-    /// Cycles.
-    pub cycles: Option<f64>,
-    /// Last-level-cache read misses.
-    pub llc_misses: Option<f64>,
-    /// L2 misses.
-    pub l2_misses: Option<f64>,
-    /// Context switches of all threads that are counted. The sensors read them rarely.
-    pub context_switches: Option<f64>,
-    /// Migrations between host CPUs, likewise.
-    pub cpu_migrations: Option<f64>,
 }
 
 /// Share of the interval in which some task waited for a resource (PSI some), 0..=1.
@@ -332,7 +314,7 @@ impl Others {
         if end.role.is_service() {
             return;
         }
-        let counts = |p: PerfCounts| [p.instructions, p.cycles, p.llc_misses, p.l2_misses];
+        let counts = |p: PerfEvents| [p.instructions, p.cycles, p.llc_misses, p.l2_misses];
         for ((total, threads), (b, e)) in self.hardware.iter_mut().zip(counts(b).into_iter().zip(counts(e))) {
             if let Some(rate) = per_s_f(b, e, dt_s) {
                 *total += rate;
@@ -342,11 +324,11 @@ impl Others {
     }
 
     /// Of a guest of so many vCPUs.
-    fn perf(&self, vcpus: u32) -> PerfRates {
+    fn perf(&self, vcpus: u32) -> PerfEvents {
         let [instructions, cycles, llc_misses, l2_misses] =
             self.hardware.map(|(total, threads)| (threads > 0 && threads == vcpus).then_some(total));
         let (context_switches, cpu_migrations) = (self.context_switches, self.cpu_migrations);
-        PerfRates { instructions, cycles, llc_misses, l2_misses, context_switches, cpu_migrations }
+        PerfEvents { instructions, cycles, llc_misses, l2_misses, context_switches, cpu_migrations }
     }
 }
 
@@ -414,7 +396,7 @@ mod tests {
 
     const GUEST: GuestId = GuestId([1; 16]);
 
-    fn thread(tid: i32, role: ThreadRole, counts: PerfCounts, k: u64) -> ThreadSample {
+    fn thread(tid: i32, role: ThreadRole, counts: PerfEvents, k: u64) -> ThreadSample {
         ThreadSample {
             tid,
             role,
@@ -432,11 +414,11 @@ mod tests {
     /// After `k` seconds: two vCPUs of which the second counts no cache misses, and the emulator.
     fn sample(k: u64) -> Sample {
         let x = k as f64;
-        let counts = |misses: Option<f64>| PerfCounts {
+        let counts = |misses: Option<f64>| PerfEvents {
             instructions: Some(1000.0 * x),
             llc_misses: misses,
             context_switches: Some(10.0 * x),
-            ..PerfCounts::default()
+            ..PerfEvents::default()
         };
         let guest = GuestSample {
             pid: Some(7),

@@ -153,13 +153,15 @@ pub struct ThreadSample {
     /// See `read_bytes`.
     pub write_bytes: Option<u64>,
     /// perf counters, scaled for multiplexing.
-    pub perf: Option<PerfCounts>,
+    pub perf: Option<PerfEvents>,
 }
 
-/// perf_event counts since the events were opened, scaled when multiplexed. Absent where the PMU has none.
+/// One figure for each perf event, absent where the PMU or the kernel does not count it. In a [`ThreadSample`] the count since
+/// the events were opened, scaled when multiplexed; in [`crate::rates::GuestRates`] events per second of the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PerfCounts {
-    /// Retired instructions.
+pub struct PerfEvents {
+    /// Retired instructions; of a guest this and the next three are those of all its vCPUs, and absent when those of one are
+    /// missing, which would look like lost work.
     pub instructions: Option<f64>,
     /// Cycles.
     pub cycles: Option<f64>,
@@ -167,9 +169,9 @@ pub struct PerfCounts {
     pub llc_misses: Option<f64>,
     /// L2 misses.
     pub l2_misses: Option<f64>,
-    /// Context switches.
+    /// Context switches; of a guest those of all threads that are counted. The sensors read them rarely.
     pub context_switches: Option<f64>,
-    /// Migrations between host CPUs.
+    /// Migrations between host CPUs, likewise.
     pub cpu_migrations: Option<f64>,
 }
 
@@ -220,8 +222,8 @@ pub struct GuestSample {
     pub pid: Option<i32>,
     /// The admin's wishes.
     pub meta: Arc<GuestMeta>,
-    /// Number of vCPUs online.
-    pub vcpus: u32,
+    /// Number of vCPUs online; absent until libvirt has told.
+    pub vcpus: Option<u32>,
     /// Its host threads, in ascending order of tid.
     pub threads: Vec<ThreadSample>,
     /// Its disks. Empty when this tick's bulk statistics came without them (busy domain): see `stats_at`.

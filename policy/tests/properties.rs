@@ -52,7 +52,7 @@ fn thread() -> impl Strategy<Value = ThreadSample> {
         Just(ThreadRole::Vhost)
     ];
     let perf = proptest::option::of(
-        any::<f64>().prop_map(|x| PerfCounts { instructions: Some(x), ..PerfCounts::default() }),
+        any::<f64>().prop_map(|x| PerfEvents { instructions: Some(x), ..PerfEvents::default() }),
     );
     (0..8i32, role, counter(), counter(), counter(), perf).prop_map(
         |(tid, role, run_ns, wait_ns, slices, perf)| ThreadSample {
@@ -104,7 +104,7 @@ fn guest() -> impl Strategy<Value = GuestSample> {
     (
         state,
         proptest::option::of(0..3i32),
-        0..5u32,
+        proptest::option::of(0..5u32),
         any::<u32>(),
         proptest::collection::vec(thread(), 0..6),
         proptest::collection::vec(block, 0..2),
@@ -212,7 +212,7 @@ fn state() -> impl Strategy<Value = State> {
                     1 => [(Family::Priority, "x".to_owned())].into(),
                     _ => BTreeMap::new(),
                 };
-                let vcpus = vcpus.len() as u32;
+                let vcpus = Some(vcpus.len() as u32);
                 (id, Subject { id, name: format!("g{n}"), weight, vcpus, found, knobs, originals, frozen })
             })
             .collect();

@@ -8,7 +8,7 @@ use crate::rows::{DecisionRow, LessonRow, OriginalRow, OverrideRow};
 use crate::schema;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -197,7 +197,8 @@ pub(crate) fn check(conn: Connection, file: &Path, version: i64) -> Result<Conne
         return Ok(conn); // a first start that was cut short
     }
     // What a start acts upon must also be right inside its texts, which SQLite does not check.
-    let reader = Reader { conn, file: file.to_owned(), waiting: BTreeMap::new() };
+    let (waiting, waiting_notes) = (BTreeMap::new(), VecDeque::new());
+    let reader = Reader { conn, file: file.to_owned(), waiting, waiting_notes };
     reader.originals()?;
     reader.pending()?;
     match Together::Pending.damage(&reader.conn) {

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::rows::{DecisionRow, LessonRow, NoteRow, OriginalRow, OverrideRow, PENDING, checksum};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 /// Which decisions.
@@ -37,6 +37,8 @@ pub struct Reader {
     pub(crate) file: PathBuf,
     /// Decisions that are not written yet.
     pub(crate) waiting: BTreeMap<u64, DecisionRow>,
+    /// Notes likewise, oldest first.
+    pub(crate) waiting_notes: VecDeque<NoteRow>,
 }
 
 const DECISION: &str = "SELECT id, time_ms, guest, guest_name, knob, changes, why, profile, expected, before, after, \
@@ -90,14 +92,18 @@ impl Reader {
         Ok(rows.into_values().filter(DecisionRow::is_pending).collect())
     }
 
-    /// The newest notes, newest first, at most `limit`.
+    /// The newest notes, newest first, at most `limit`; only those about `guest` (UUID text) if one is named.
     ///
     /// # Errors
     /// `Sqlite` or `Damaged`.
-    pub fn notes(&self, limit: u32) -> Result<Vec<NoteRow>, StoreError> {
-        let sql = "SELECT time_ms, guest, text FROM notes ORDER BY id DESC LIMIT ?1";
+    pub fn notes(&self, guest: Option<&str>, limit: u32) -> Result<Vec<NoteRow>, StoreError> {
+        let sql =
+            "SELECT time_ms, guest, text FROM notes WHERE ?1 IS NULL OR guest = ?1 ORDER BY id DESC LIMIT ?2";
         let row = |row: &Row<'_>| Ok(NoteRow { time_ms: row.get(0)?, guest: row.get(1)?, text: row.get(2)? });
-        rows(&self.conn, sql, [limit], row).map_err(self.fail("read notes"))
+        let written = rows(&self.conn, sql, params![guest, limit], row).map_err(self.fail("read notes"))?;
+        let wanted = |note: &&NoteRow| guest.is_none() || note.guest.as_deref() == guest;
+        let waiting = self.waiting_notes.iter().rev().filter(wanted).cloned();
+        Ok(waiting.chain(written).take(limit as usize).collect())
     }
 
     /// All originals as the file has them (the running daemon's truth is [`crate::Store::originals`]).

@@ -283,10 +283,12 @@ impl Writer {
     }
 
     fn answer(&mut self, question: Question) {
-        let waiting = locked(&self.shared.queue).pending.decisions.clone();
+        let queue = locked(&self.shared.queue);
+        let (waiting, waiting_notes) = (queue.pending.decisions.clone(), queue.pending.notes.clone());
+        drop(queue);
         let damage = match self.conn.take() {
             Some(conn) => {
-                let reader = Reader { conn, file: self.path.clone(), waiting };
+                let reader = Reader { conn, file: self.path.clone(), waiting, waiting_notes };
                 let damage = question(Ok(&reader));
                 self.conn = Some(reader.conn);
                 damage

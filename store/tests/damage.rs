@@ -81,7 +81,7 @@ fn replaced(dir: &Path) -> Loaded {
     assert!(store.health().works() && store.health().to_string().contains(&names[0]), "{}", store.health());
     store.record(decision(loaded.last_decision + 1, "kept"));
     store.flush().unwrap();
-    let notes = store.read_now(|reader| reader.notes(5)).unwrap();
+    let notes = store.read_now(|reader| reader.notes(None, 5)).unwrap();
     assert!(notes[0].text.contains("moved to"), "{notes:?}");
     assert_eq!(
         store.read_now(|reader| reader.decisions(&Default::default())).unwrap()[0].id,

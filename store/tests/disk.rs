@@ -166,7 +166,7 @@ fn full(mount: &Mount) {
     let rows = store.read_now(|reader| reader.decisions(&Default::default())).unwrap();
     assert_eq!(rows.len(), 101);
     assert_eq!(rows[0], decision(101, "reverted"));
-    let notes = store.read_now(|reader| reader.notes(9)).unwrap();
+    let notes = store.read_now(|reader| reader.notes(None, 9)).unwrap();
     assert!(notes.iter().any(|note| note.text.contains("not written for")), "{notes:?}");
     drop(store);
     sound(mount);

@@ -75,7 +75,7 @@ fn rows_survive_a_restart() {
     assert_eq!(loaded.overrides, [taken(1, "placement")]);
     assert_eq!(loaded.said, [""; 0]);
     assert_eq!(store.read_now(Reader::originals).unwrap(), loaded.originals, "file and mirror agree");
-    assert_eq!(store.read_now(|r| r.notes(10)).unwrap(), [note]);
+    assert_eq!(store.read_now(|r| r.notes(None, 10)).unwrap(), [note]);
     assert_eq!(samples(&dir), [sample(1000, 1), sample(2000, 1), sample(2000, 2)]);
 }
 
@@ -107,6 +107,31 @@ fn decisions_are_filtered_and_waiting_ones_count() {
     store.record(decision(20, "kept"));
     assert_eq!(store.read_now(Reader::pending).unwrap(), []);
     assert_eq!(store.read_now(|reader| reader.decisions(&Default::default())).unwrap()[0].id, 20);
+}
+
+#[test]
+fn notes_are_filtered_and_waiting_ones_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(options(&dir)).unwrap();
+    let note =
+        |n: i64, guest: &str| NoteRow { time_ms: n, guest: Some(guest.to_owned()), text: n.to_string() };
+    store.note(note(1, "a"));
+    store.note(note(2, "b"));
+    store.flush().unwrap();
+    // The journal's thread is held up while more come, and answers before it writes.
+    let (let_go, held) = sync_channel::<()>(0);
+    store.read(move |_| Ok(held.recv()), drop);
+    store.note(note(3, "a"));
+    store.note(note(4, "b"));
+    let (tell, told) = sync_channel(2);
+    for guest in [None, Some("a")] {
+        let tell = tell.clone();
+        let done = move |rows: Result<Vec<NoteRow>, StoreError>| tell.send(rows).unwrap();
+        store.read(move |reader| reader.notes(guest, 3), done);
+    }
+    let_go.send(()).unwrap();
+    let times = || told.recv().unwrap().unwrap().iter().map(|note| note.time_ms).collect::<Vec<_>>();
+    assert_eq!((times(), times()), (vec![4, 3, 2], vec![3, 1]));
 }
 
 #[test]

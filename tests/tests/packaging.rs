@@ -172,7 +172,10 @@ impl Root {
             )
         };
         let (lives, gone) = (row("web", std::process::id()), row("gone", u32::MAX));
-        let mirror = format!(r#"{{"format":1,"originals":[{gone},{lives}],"decisions":[]}}"#);
+        let taken = r#"{"guest":"1-2","guest_name":"web","pid":1,"family":"priority","why":"","time_ms":1}"#;
+        let mirror = format!(
+            r#"{{"format":1,"originals":[{gone},{lives}],"overrides":[{taken},{taken}],"decisions":[]}}"#
+        );
         fs::write(self.path("run/trimtab/originals.json"), mirror).unwrap();
     }
 

@@ -151,7 +151,7 @@ impl Tracked {
             state: self.state,
             pid: self.pid,
             meta: self.meta.clone().unwrap_or_else(unknown),
-            vcpus: self.vcpus.unwrap_or(0),
+            vcpus: self.vcpus,
             threads,
             blocks: std::mem::take(&mut self.blocks),
             nets: std::mem::take(&mut self.nets),

@@ -3,7 +3,7 @@
 //! May not: touch the journal itself; questions to it go out as work.
 
 use super::{ControlLoop, Work};
-use crate::handle::{Reply, Request, RequestError};
+use crate::handle::{Note, Reply, Request, RequestError};
 use crate::libvirt::metadata;
 use trimtab_policy::config::PolicyConfig;
 use trimtab_policy::decision::{Decision, DecisionId};
@@ -27,6 +27,15 @@ pub enum Question {
     },
     /// One decision.
     Decision(DecisionId, Reply<Decision>),
+    /// Notes, newest first.
+    Notes {
+        /// Only about this guest.
+        guest: Option<GuestId>,
+        /// At most so many.
+        limit: u32,
+        /// Answer.
+        reply: Reply<Vec<Note>>,
+    },
     /// One decision, to be handed to `on_revert`.
     ToRevert(DecisionId, Reply<Vec<String>>),
 }
@@ -71,6 +80,10 @@ impl ControlLoop {
                 Some(decision) => drop(reply.send(Ok(decision))),
                 None => work.push(Work::AskJournal(Question::Decision(id, reply))),
             },
+            Request::Notes { guest, limit, reply } => {
+                work.push(Work::AskJournal(Question::Notes { guest, limit, reply }));
+            }
+            Request::CpuUses(reply) => drop(reply.send(Ok(self.engine.cpu_uses()))),
             Request::Reload(reply) => work.push(Work::Reload(reply)),
         }
         self.publish(wall);

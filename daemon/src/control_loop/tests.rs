@@ -11,6 +11,7 @@ use trimtab_policy::decision::{Change, Mode, Original, Outcome, Verdict};
 use trimtab_policy::engine::Start;
 use trimtab_policy::knob::Family;
 use trimtab_policy::sample::GuestState;
+use trimtab_policy::topology::CpuSet;
 
 const A: GuestId = GuestId([1; 16]);
 
@@ -78,6 +79,21 @@ fn without_libvirt_the_loop_is_alive_and_says_why() {
     rig.control.on_libvirt(LibvirtEvent::Disconnected("bus is gone".to_owned()));
     assert!(alive(&rig.tick()));
     assert_eq!(rig.view.borrow().libvirt, "bus is gone");
+}
+
+#[test]
+fn who_wants_which_cpu_is_told_when_asked_for() {
+    let mut rig = Rig::new();
+    rig.connect();
+    for _ in 0..2 {
+        rig.tick();
+        rig.stats();
+    }
+    let (reply, mut answer) = oneshot::channel();
+    rig.control.on_request(MonoNs(1), UnixMs(1), Request::CpuUses(reply));
+    let uses = answer.try_recv().unwrap().unwrap();
+    let cpus: CpuSet = uses.iter().map(|of| of.load.cpu).collect();
+    assert_eq!(cpus.to_string(), rig.view.borrow().cpus);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::record::{cpus, share, state_text};
 use crate::handle::{GuestView, Handle, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use trimtab_policy::decision::Original;
 use trimtab_policy::units::GuestId;
 use zbus::interface;
 
@@ -141,5 +142,14 @@ impl Guest {
     #[zbus(property)]
     fn originals(&self) -> Result<Vec<OriginalRecord>, Error> {
         self.seen("Originals", |g| Some(g.originals.iter().map(|o| OriginalRecord::from(&**o)).collect()))
+    }
+
+    /// Knobs that Trimtab has turned and that are on their way back, and the value that each goes to: the original, or what an
+    /// earlier decision had set. They wait for the guest, or are tried again because that was refused; LeftAlone, Notes and the
+    /// decision's outcome say more.
+    #[zbus(property)]
+    fn going_back(&self) -> Result<BTreeMap<String, String>, Error> {
+        let to = |o: &Arc<Original>| Some((o.knob.to_string(), o.back_to.as_ref()?.to_string()));
+        self.seen("GoingBack", |g| Some(g.originals.iter().filter_map(to).collect()))
     }
 }

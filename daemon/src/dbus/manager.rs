@@ -6,8 +6,8 @@ use super::Shared;
 use super::auth::Action;
 use super::counters::{self, Counters};
 use super::doc::InterfaceDoc;
-use super::proxy::{DecisionRecord, Error};
-use super::record::{Filter, find_guest, guest_path, mode_from, mode_text, share};
+use super::proxy::{CpuLoadRecord, DecisionRecord, Error, NoteRecord};
+use super::record::{Filter, cpu_load, find_guest, guest_path, mode_from, mode_text, share};
 use super::request::{LONG, QUICK, ask};
 use crate::handle::{Request, View};
 use std::collections::{BTreeMap, HashMap};
@@ -183,6 +183,32 @@ impl Manager {
         }
         let id = find_guest(&view, guest)?;
         Ok(view.rates.guests.get(&id).map(counters::of_guest).unwrap_or_default())
+    }
+
+    /// What guests want of each usable CPU, in order of number. Keys: cpu (u: its number), demand (d: CPUs that guests' threads
+    /// want of it, 2 is two threads that are always runnable; where a balancer would put them within their affinities), idle (d:
+    /// share of the time in which nothing ran on it, smoothed over about three ticks, 0 to 1, missing if not known),
+    /// over_committed (b: guests want clearly more of it than it has), has_room (b: a good part of it is left over), guests
+    /// (a(ssd): UUID, name and demand of each guest that wants something of it, the most first).
+    /// Errors: Failed.
+    #[zbus(out_args("loads"))]
+    async fn cpu_loads(&self) -> Result<Vec<CpuLoadRecord>, Error> {
+        let uses = ask(&self.shared.handle, QUICK, Request::CpuUses).await?;
+        let view = self.view();
+        Ok(uses.iter().map(|of| cpu_load(of, &view)).collect())
+    }
+
+    /// Remarks of the daemon that belong to no decision, from the journal, newest first: knobs that somebody else turned or
+    /// that could not be put back, guests that came back with another process, CPUs that went, what befell the journal.
+    /// Filter keys as of Decisions. Keys of each: time (x: ms since the Unix epoch), guest (s: UUID of the guest concerned,
+    /// missing if there is none), text (s).
+    /// Errors: NotFound, InvalidArgs, Failed.
+    #[zbus(out_args("notes"))]
+    async fn notes(&self, filter: HashMap<String, OwnedVariant>) -> Result<Vec<NoteRecord>, Error> {
+        let Filter { guest, since, limit } = Filter::from_dict(filter, &self.view())?;
+        let notes = ask(&self.shared.handle, QUICK, |reply| Request::Notes { guest, limit, reply }).await?;
+        let wanted = notes.into_iter().filter(|note| since.is_none_or(|since| note.time.0 >= since));
+        Ok(wanted.map(NoteRecord::from).collect())
     }
 
     /// Configuration in force, as TOML.

@@ -3,10 +3,14 @@
 //! Shares are rounded to 0.001, CPUs to 0.01 and rates to whole bytes: finer digits are noise, and would make every property
 //! change at every tick, also of guests that are idle. May not: hold state.
 
-use super::proxy::{ChangeRecord, DecisionRecord, Error, GUEST_PATH, MAX_DECISIONS, OriginalRecord};
-use crate::handle::{GuestView, View};
+use super::proxy::{
+    ChangeRecord, CpuLoadRecord, DecisionRecord, DemandRecord, Error, GUEST_PATH, MAX_DECISIONS, NoteRecord,
+    OriginalRecord,
+};
+use crate::handle::{GuestView, Note, View};
 use std::collections::HashMap;
 use trimtab_policy::decision::{Change, Decision, Mode, Original, Verdict};
+use trimtab_policy::model::CpuUse;
 use trimtab_policy::sample::GuestState;
 use trimtab_policy::units::GuestId;
 use zbus::OwnedVariant;
@@ -18,12 +22,17 @@ pub(super) fn guest_path(id: GuestId) -> String {
 
 /// Rounded to 0.001.
 pub(super) fn share(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
+    rounded(value, 1000.0)
 }
 
 /// Rounded to 0.01.
 pub(super) fn cpus(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+    rounded(value, 100.0)
+}
+
+fn rounded(value: f64, steps: f64) -> f64 {
+    // The sign of a zero would be noise; a sum of nothing has one.
+    (value * steps).round() / steps + 0.0
 }
 
 /// Whether a client would see a difference.
@@ -119,6 +128,29 @@ impl From<&Original> for OriginalRecord {
     }
 }
 
+/// A CPU and who wants it; names are those of the view.
+pub(super) fn cpu_load(CpuUse { load, guests }: &CpuUse, view: &View) -> CpuLoadRecord {
+    let demand = |(id, demand): &(GuestId, f64)| DemandRecord {
+        guest: id.to_string(),
+        guest_name: view.guests.get(id).map(|guest| guest.name.clone()).unwrap_or_default(),
+        demand: cpus(*demand),
+    };
+    CpuLoadRecord {
+        cpu: load.cpu,
+        demand: cpus(load.demand),
+        idle: load.idle.map(share),
+        over_committed: load.is_over_committed(),
+        has_room: load.is_idle(),
+        guests: guests.iter().map(demand).collect(),
+    }
+}
+
+impl From<Note> for NoteRecord {
+    fn from(Note { time, guest, text }: Note) -> Self {
+        Self { time: time.0, guest, text }
+    }
+}
+
 /// The guest with this UUID or name among those of the view.
 pub(super) fn find_guest(view: &View, text: &str) -> Result<GuestId, Error> {
     if let Some(id) = text.parse().ok().filter(|id| view.guests.contains_key(id)) {
@@ -134,7 +166,7 @@ fn find_past_guest(view: &View, text: &str) -> Result<GuestId, Error> {
     find_guest(view, text).or_else(|error| text.parse().ok().or_else(past).ok_or(error))
 }
 
-/// The argument of `Decisions`.
+/// The argument of `Decisions` and `Notes`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Filter {
     /// Only of this guest.
@@ -145,13 +177,13 @@ pub(super) struct Filter {
     pub(super) limit: u32,
 }
 
-/// How many decisions come back if the caller does not say.
-const DEFAULT_DECISIONS: u32 = 100;
+/// How many decisions or notes come back if the caller does not say.
+const DEFAULT_LIMIT: u32 = 100;
 
 impl Filter {
     /// From the dictionary; an unknown key or a value of another type is refused by name.
     pub(super) fn from_dict(dict: HashMap<String, OwnedVariant>, view: &View) -> Result<Self, Error> {
-        let mut filter = Self { guest: None, since: None, limit: DEFAULT_DECISIONS };
+        let mut filter = Self { guest: None, since: None, limit: DEFAULT_LIMIT };
         for (key, value) in dict {
             let bad = |want: &str| Error::InvalidArgs(format!("filter key '{key}': want {want}"));
             match key.as_str() {

@@ -8,7 +8,7 @@ use super::parse;
 use super::perf::{PerfSensor, Progress, ThreadPerf};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use trimtab_policy::sample::{PerfCounts, ThreadRole, ThreadSample};
+use trimtab_policy::sample::{PerfEvents, ThreadRole, ThreadSample};
 
 /// Share of the descriptor budget up to which `stat` files are kept open too; the rest is for `schedstat`.
 const STAT_SHARE: f64 = 0.7;
@@ -142,7 +142,7 @@ impl Thread {
         rules: &Rules,
         perf: &mut PerfSensor,
         budget: &mut Budget,
-    ) -> Option<PerfCounts> {
+    ) -> Option<PerfEvents> {
         if matches!(self.counted, Counted::NotYet) {
             let opened = perf.open(self.tid, budget, PERF_SHARE);
             self.counted = opened.map_or(Counted::Never, |events| Counted::Open(Box::new(events)));

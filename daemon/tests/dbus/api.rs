@@ -3,7 +3,7 @@
 use crate::bus::PrivateBus;
 use crate::fake::{BURNER, FakeLoop, NOON, WRITER};
 use std::collections::HashMap;
-use trimtabd::dbus::proxy::{Client, DecisionQuery, GUEST, MANAGER, NAME, PATH};
+use trimtabd::dbus::proxy::{Client, GUEST, MANAGER, NAME, PATH, PastQuery};
 use trimtabd::dbus::{AuthConfig, ServeError, Server, serve};
 use zbus::message::Body;
 use zbus::{OwnedVariant, Variant};
@@ -102,6 +102,11 @@ async fn properties_are_those_of_the_view() {
     assert_eq!((writer.bottleneck.as_str(), writer.profile.as_str()), ("io-service", "w1-io"));
     assert_eq!(writer.knobs["emulator.affinity"], "0");
     assert_eq!((writer.originals[0].original.as_str(), writer.originals[0].ours.as_str()), ("0-1", "0"));
+    assert_eq!(
+        (&*writer.originals[1].knob, &*writer.going_back["vcpu0.affinity"]),
+        ("vcpu0.affinity", "0-1")
+    );
+    assert_eq!((writer.going_back.len(), burner.going_back.len()), (1, 0));
     for name in ["writer", WRITER, &WRITER.replace('-', "_")] {
         assert_eq!(w.client.guest(name).await.unwrap(), *writer, "{name}");
     }
@@ -141,7 +146,7 @@ async fn guests_are_found_by_name_and_uuid() {
 async fn decisions_are_filtered() {
     let w = world().await;
     let ids = async |guest: Option<&str>, since, limit| {
-        let decisions = w.client.decisions(DecisionQuery { guest, since, limit }).await.unwrap();
+        let decisions = w.client.decisions(PastQuery { guest, since, limit }).await.unwrap();
         decisions.iter().map(|d| d.id).collect::<Vec<_>>()
     };
     assert_eq!(ids(None, None, 10).await, [3, 2, 1]);

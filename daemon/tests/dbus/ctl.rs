@@ -34,12 +34,13 @@ fn without_ages(text: &str) -> String {
 }
 
 /// Golden files: the arguments, and the name of the file.
-const READS: [(&[&str], &str); 8] = [
+const READS: [(&[&str], &str); 9] = [
     (&["status"], "status"),
     (&["guests"], "guests"),
     (&["guest", "writer"], "guest-writer"),
     (&["guest", "burner"], "guest-burner"),
     (&["decisions"], "decisions"),
+    (&["notes"], "notes"),
     (&["explain", "3"], "explain-pending"),
     (&["explain", "2"], "explain-kept"),
     (&["policy", "show"], "policy-show"),
@@ -77,6 +78,16 @@ async fn decisions_have_the_promised_keys_and_options() {
     assert_eq!(decisions(&["--guest", "burner"]).await[0]["id"], 2);
     assert_eq!(decisions(&["--since", "1m"]).await.len(), 0);
     assert_eq!(decisions(&["--since", "2026-01-31 11:58"]).await.len(), 2);
+}
+
+#[tokio::test]
+async fn notes_have_the_options_of_decisions() {
+    let w = world().await;
+    let notes = async |args: &[&str]| run(&w, &[&["notes"], args].concat()).await.1;
+    assert_eq!(notes(&["-n", "1"]).await.lines().count(), 1);
+    assert!(notes(&["--guest", "writer"]).await.contains("could not be put back"));
+    assert_eq!(notes(&["--guest", "burner"]).await, "No notes.\n");
+    assert!(!notes(&["--since", "2026-01-31 11:58:30"]).await.contains("usable CPUs"));
 }
 
 #[tokio::test]

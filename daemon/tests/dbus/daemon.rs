@@ -5,7 +5,7 @@ use crate::libvirt::{GUESTS, stand_in};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use trimtabd::dbus::proxy::Client;
+use trimtabd::dbus::proxy::{Client, ClientError, PastQuery};
 
 /// trimtabd with nothing of this machine's: its directories are below `dir`.
 fn trimtabd(dir: &Path, arguments: &[&str]) -> Command {
@@ -76,8 +76,20 @@ async fn the_daemon_is_on_one_bus_and_finds_libvirt_on_another() {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut last = String::new();
     while Instant::now() < deadline {
-        match async { Client::connect(&api.bus()).await?.status().await }.await {
-            Ok(status) if status.libvirt == "connected" && status.guest_count == u32::from(GUESTS) => return,
+        let seen = async {
+            let client = Client::connect(&api.bus()).await?;
+            let loads = client.read(client.manager().cpu_loads()).await?;
+            let notes = client.notes(PastQuery { guest: None, since: None, limit: 1 }).await?;
+            Ok::<_, ClientError>((client.status().await?, loads, notes))
+        };
+        match seen.await {
+            Ok((status, loads, _))
+                if status.libvirt == "connected"
+                    && status.guest_count == u32::from(GUESTS)
+                    && !loads.is_empty() =>
+            {
+                return;
+            }
             seen => last = format!("{seen:?}"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use trimtab_policy::decision::{Change, Decision, Mode, Original, Verdict};
 use trimtab_policy::knob::{Family, Knob, KnobValue};
-use trimtab_policy::rates::{GuestRates, HostRates, PerfRates, Pressure, Rates, RoleRates};
-use trimtab_policy::sample::{GuestState, ThreadRole};
+use trimtab_policy::model::{CpuLoad, CpuUse};
+use trimtab_policy::rates::{GuestRates, HostRates, Pressure, Rates, RoleRates};
+use trimtab_policy::sample::{GuestState, PerfEvents, ThreadRole};
 use trimtab_policy::units::{GuestId, UnixMs};
-use trimtabd::handle::{GuestView, Handle, Request, RequestError, View};
+use trimtabd::handle::{GuestView, Handle, Note, Request, RequestError, View};
 
 /// The guest that writes.
 pub(crate) const WRITER: &str = "11111111-2222-3333-4444-555555555555";
@@ -91,6 +92,14 @@ async fn answer(
                 let found = decisions.into_iter().find(|d| d.id == id);
                 let _ = reply.send(found.ok_or_else(|| RequestError::NotFound(format!("no decision {id}"))));
             }
+            Request::Notes { guest, limit, reply } => {
+                let wanted =
+                    notes().into_iter().filter(|n| guest.is_none_or(|g| n.guest == Some(g.to_string())));
+                let _ = reply.send(Ok(wanted.take(limit as usize).collect()));
+            }
+            Request::CpuUses(reply) => {
+                let _ = reply.send(Ok(cpu_uses()));
+            }
             Request::Revert(id, reply) => {
                 note(format!("revert {id}"));
                 let _ = reply.send(match id {
@@ -108,6 +117,31 @@ async fn answer(
             }
         }
     }
+}
+
+/// The first CPU is crowded, and of the second nothing is known but that nobody wants it.
+fn cpu_uses() -> Vec<CpuUse> {
+    let of = |cpu, idle, guests: Vec<(GuestId, f64)>| CpuUse {
+        load: CpuLoad { cpu, demand: guests.iter().map(|(_, demand)| demand).sum(), idle },
+        guests,
+    };
+    vec![of(0, Some(0.012_3), vec![(id(BURNER), 1.25), (id(WRITER), 0.504)]), of(1, None, Vec::new())]
+}
+
+fn notes() -> Vec<Note> {
+    let note = |minutes: i64, guest: Option<&str>, text: &str| Note {
+        time: UnixMs(NOON - 60_000 * minutes),
+        guest: guest.map(str::to_owned),
+        text: text.to_owned(),
+    };
+    vec![
+        note(
+            1,
+            Some(WRITER),
+            "vcpu0.affinity of writer could not be put back to 0-1: no answer; tried again",
+        ),
+        note(2, None, "usable CPUs changed from 0-3 to 0-1"),
+    ]
 }
 
 /// A guest's identity.
@@ -152,7 +186,11 @@ fn rates() -> Rates {
             role(ThreadRole::Emulator, 0.1, 0.125, Some(0)),
             role(ThreadRole::Iothread(1), 0.0, 0.0, None),
         ],
-        perf: PerfRates { instructions: Some(1.25e9), context_switches: Some(812.5), ..PerfRates::default() },
+        perf: PerfEvents {
+            instructions: Some(1.25e9),
+            context_switches: Some(812.5),
+            ..PerfEvents::default()
+        },
         storage_bps: Some((0.0, 123_456_789.0)),
         balloon_kib: Some(524_288),
         pressure: Pressure { cpu: Some(0.25), ..Pressure::default() },
@@ -189,18 +227,27 @@ pub(crate) fn writer() -> GuestView {
         left_alone: None,
         knobs: Arc::new(BTreeMap::from([
             ("emulator.affinity".to_owned(), "0".to_owned()),
-            ("vcpu0.affinity".to_owned(), "0-1".to_owned()),
+            ("iothread1.affinity".to_owned(), "0-1".to_owned()),
+            ("vcpu0.affinity".to_owned(), "1".to_owned()),
         ])),
-        originals: vec![Arc::new(Original {
-            guest: id(WRITER),
-            guest_name: "writer".to_owned(),
-            pid: Some(4711),
-            knob: Knob::EmulatorAffinity,
-            value: cpus("0-1"),
-            ours: cpus("0"),
-            back_to: None,
-        })],
+        originals: vec![
+            original(Knob::EmulatorAffinity, "0", None),
+            original(Knob::VcpuAffinity(0), "1", Some("0-1")),
+        ],
     }
+}
+
+/// Of the writer; every knob was at 0-1.
+fn original(knob: Knob, ours: &str, back_to: Option<&str>) -> Arc<Original> {
+    Arc::new(Original {
+        guest: id(WRITER),
+        guest_name: "writer".to_owned(),
+        pid: Some(4711),
+        knob,
+        value: cpus("0-1"),
+        ours: cpus(ours),
+        back_to: back_to.map(cpus),
+    })
 }
 
 /// The burner as first seen: libvirt has told neither pid nor vCPUs, nothing is measured yet.

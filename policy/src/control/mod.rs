@@ -30,7 +30,7 @@ pub struct Subject {
     /// Weight from the metadata.
     pub weight: u32,
     /// vCPUs online.
-    pub vcpus: u32,
+    pub vcpus: Option<u32>,
     /// What was found out about it.
     pub found: Finding,
     /// Knob values in force.

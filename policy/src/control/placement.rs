@@ -116,7 +116,7 @@ impl<'a> Ground<'a> {
         let off = || -> Vec<Change> { self.rivals.iter().flat_map(|s| place(s, |_| Some(&rest))).collect() };
         let half_off = || -> Vec<Change> {
             let half = |s: &Subject, role: ThreadRole| match role {
-                ThreadRole::Vcpu(n) => (n >= s.vcpus / 2).then_some(&rest),
+                ThreadRole::Vcpu(n) => s.vcpus.is_some_and(|all| n >= all / 2).then_some(&rest),
                 _ => None,
             };
             self.rivals.iter().flat_map(|s| place_or_restore(s, |role| half(s, role))).collect()

@@ -226,7 +226,7 @@ impl Known {
         Self {
             name: String::new(),
             pid: None,
-            vcpus: 0,
+            vcpus: None,
             state: crate::sample::GuestState::Other,
             meta: Arc::default(),
             job_active: false,

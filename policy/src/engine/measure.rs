@@ -4,6 +4,7 @@
 
 use super::Engine;
 use super::trials::OpenTrial;
+use crate::decision::Decision;
 use crate::identify::features::Point;
 use crate::identify::{Role, role, speed};
 use crate::objective::{Party, Term, score};
@@ -53,6 +54,11 @@ pub(super) struct Before {
     rates: Vec<f64>,
     /// CPU that it got at each tick.
     runs: Vec<f64>,
+}
+
+/// Whether the decision turned a knob of this guest or counted on its load, which is that of everybody in `before`.
+pub(super) fn concerns(before: &BTreeMap<GuestId, Before>, decision: &Decision, guest: GuestId) -> bool {
+    before.contains_key(&guest) || decision.changes.iter().any(|c| c.guest == guest)
 }
 
 /// How the guests stand against their floors.
@@ -185,7 +191,7 @@ impl Engine {
     ) -> BTreeMap<GuestId, f64> {
         let mut alike: BTreeMap<_, Vec<GuestId>> = BTreeMap::new();
         for &id in got.keys() {
-            let vcpus = self.guests.get(&id).map(|known| known.vcpus);
+            let vcpus = self.guests.get(&id).and_then(|known| known.vcpus);
             let like = (before[&id].term.party.weight, vcpus, &before[&id].works, self.ledger.knobs(id));
             alike.entry(like).or_default().push(id);
         }

@@ -38,7 +38,7 @@ use crate::identify::features::History;
 use crate::knob::{Family, Knob, KnobValue};
 use crate::knowledge::Knowledge;
 use crate::ledger::Ledger;
-use crate::model::{CpuLoad, cpu_loads};
+use crate::model::{CpuUse, cpu_uses};
 use crate::objective::Score;
 use crate::rates::{Differ, Rates};
 use crate::sample::{GuestMeta, GuestState, Sample};
@@ -86,7 +86,7 @@ const SILENT: &str = "does not answer";
 struct Known {
     name: String,
     pid: Option<i32>,
-    vcpus: u32,
+    vcpus: Option<u32>,
     state: GuestState,
     meta: Arc<GuestMeta>,
     job_active: bool,
@@ -259,9 +259,10 @@ impl Engine {
         self.findings.get(&guest)
     }
 
-    /// What is wanted of each usable CPU and how much of it is idle: which are over-committed, which could take more.
-    pub fn cpu_loads(&self) -> Vec<CpuLoad> {
-        cpu_loads(&self.state())
+    /// What is wanted of each usable CPU, by whom, and how much of it is idle: which are over-committed, which could take more.
+    /// Costs as much as a look for proposals, so it is for those who ask, not for every tick.
+    pub fn cpu_uses(&self) -> Vec<CpuUse> {
+        cpu_uses(&self.state())
     }
 
     /// Live objective over the window that ended with the last tick.

@@ -1,7 +1,7 @@
 //! The open trial: start, step, judge. States are drawn in the engine's head. May not: pick what to try.
 
 use super::Engine;
-use super::measure::{Before, Floor};
+use super::measure::{Before, Floor, concerns};
 use crate::control::{Plan, Proposal};
 use crate::decision::{Decision, Effect, Verdict};
 use crate::knob::Family;
@@ -54,7 +54,7 @@ pub(super) struct OpenTrial {
 impl OpenTrial {
     /// Whether the trial turns a knob of this guest or counts on its load.
     pub(super) fn concerns(&self, guest: GuestId) -> bool {
-        self.before.contains_key(&guest) || self.decision.changes.iter().any(|c| c.guest == guest)
+        concerns(&self.before, &self.decision, guest)
     }
     /// Whether the trial turns a knob of this family of this guest.
     pub(super) fn turns(&self, guest: GuestId, family: Family) -> bool {

@@ -5,7 +5,7 @@
 //! of its own accord any more (pause, stop, a mode other than `enforce`). May not: judge gains.
 
 use super::Engine;
-use super::measure::{Before, Floor};
+use super::measure::{Before, Floor, concerns};
 use crate::decision::{Change, Decision, Effect, Verdict};
 use crate::units::{GuestId, MonoNs};
 use std::collections::BTreeMap;
@@ -25,18 +25,11 @@ pub(super) struct Watch {
     pub(super) silent_at: MonoNs,
 }
 
-impl Watch {
-    /// Whether the decision turned a knob of this guest or counted on its load.
-    fn concerns(&self, guest: GuestId) -> bool {
-        self.before.contains_key(&guest) || self.decision.changes.iter().any(|c| c.guest == guest)
-    }
-}
-
 impl Engine {
     /// One tick of the watch.
     pub(super) fn step_watch(&mut self) {
         let Some(watch) = &self.watch else { return };
-        let silent = self.fell_silent(watch.since, |id| watch.concerns(id));
+        let silent = self.fell_silent(watch.since, |id| concerns(&watch.before, &watch.decision, id));
         let Some(watch) = &mut self.watch else { return };
         if silent {
             watch.silent_at = self.now;

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 pub struct Member {
     /// What it does.
     pub role: Role,
-    /// vCPUs online.
-    pub vcpus: u32,
+    /// vCPUs online, if known.
+    pub vcpus: Option<u32>,
     /// Weight.
     pub weight: u32,
 }
@@ -31,7 +31,8 @@ pub fn key(cpus: usize, members: impl IntoIterator<Item = Member>) -> String {
         key.push_str(" idle");
     }
     for (m, count) in counts {
-        key.push_str(&format!(" {}:{}v:w{}*{}", m.role, m.vcpus, m.weight, coarse(count)));
+        let vcpus = m.vcpus.map_or_else(|| "?".to_owned(), |vcpus| vcpus.to_string());
+        key.push_str(&format!(" {}:{vcpus}v:w{}*{}", m.role, m.weight, coarse(count)));
     }
     key
 }
@@ -46,13 +47,18 @@ mod tests {
 
     #[test]
     fn same_mix_same_key_in_any_order() {
-        let burner = Member { role: Role::Cpu, vcpus: 2, weight: 1024 };
-        let writer = Member { role: Role::Io, vcpus: 2, weight: 2048 };
-        let idle = Member { role: Role::Idle, vcpus: 4, weight: 1024 };
+        let burner = Member { role: Role::Cpu, vcpus: Some(2), weight: 1024 };
+        let writer = Member { role: Role::Io, vcpus: Some(2), weight: 2048 };
+        let idle = Member { role: Role::Idle, vcpus: Some(4), weight: 1024 };
         let expected = "2cpu cpu:2v:w1024*2 io:2v:w2048*1";
         assert_eq!(key(2, [writer, burner, idle, burner]), expected);
         assert_eq!(key(2, [burner, burner, Member { role: Role::Mixed, ..writer }]), expected);
         assert_eq!(key(4, [idle]), "4cpu idle");
         assert_eq!(key(8, [burner; 6]), key(8, [burner; 8]));
+        assert_eq!(
+            key(2, [Member { vcpus: None, ..burner }]),
+            "2cpu cpu:?v:w1024*1",
+            "not known is not none"
+        );
     }
 }

@@ -9,6 +9,7 @@ use super::spread::spread;
 use super::{Class, classes};
 use crate::control::{State, Subject};
 use crate::topology::CpuSet;
+use crate::units::GuestId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,27 +38,55 @@ impl CpuLoad {
     }
 }
 
+/// One CPU, and who wants it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CpuUse {
+    /// All guests together.
+    pub load: CpuLoad,
+    /// Demand of each guest that wants something of it, the most first.
+    pub guests: Vec<(GuestId, f64)>,
+}
+
 /// Every usable CPU, in order of number.
 pub fn cpu_loads(state: &State) -> Vec<CpuLoad> {
-    let cpus: Vec<u32> = state.topology.cpus.iter().map(|c| c.cpu).collect();
-    let subjects: Vec<&Subject> = state.subjects.values().collect();
-    let classes: Vec<Class> = classes(state, &subjects, &BTreeMap::new());
-    let loads: Vec<(&Mask, f64)> = classes.iter().map(|c| (&c.on, c.present)).collect();
-    let spread = spread(&cpus, &loads);
     let mut demand: BTreeMap<u32, f64> = BTreeMap::new();
-    for (class, parts) in classes.iter().zip(&spread.parts) {
-        for &(g, f) in parts {
-            for &cpu in &spread.groups[g] {
-                *demand.entry(cpu).or_default() += class.present * f / spread.sizes[g];
-            }
-        }
-    }
+    demands(state, |cpu, _, wants| *demand.entry(cpu).or_default() += wants);
     let load = |cpu: u32| CpuLoad {
         cpu,
         demand: demand.get(&cpu).copied().unwrap_or_default(),
         idle: state.busy.get(&cpu).map(|busy| 1.0 - busy),
     };
-    cpus.into_iter().map(load).collect()
+    state.topology.cpus.iter().map(|c| load(c.cpu)).collect()
+}
+
+/// The same, with those who want them.
+pub fn cpu_uses(state: &State) -> Vec<CpuUse> {
+    let mut by_guest: BTreeMap<(u32, GuestId), f64> = BTreeMap::new();
+    demands(state, |cpu, guest, wants| *by_guest.entry((cpu, guest)).or_default() += wants);
+    let of = |load: CpuLoad| {
+        let all = (load.cpu, GuestId([0; 16]))..=(load.cpu, GuestId([u8::MAX; 16]));
+        let wants = by_guest.range(all).filter(|(_, wants)| **wants > 0.0);
+        let mut guests: Vec<_> = wants.map(|(&(_, guest), &wants)| (guest, wants)).collect();
+        guests.sort_by(|a, b| b.1.total_cmp(&a.1));
+        CpuUse { load, guests }
+    };
+    cpu_loads(state).into_iter().map(of).collect()
+}
+
+/// Tells what each guest wants of each CPU, in as many parts as it has classes of threads.
+fn demands(state: &State, mut tell: impl FnMut(u32, GuestId, f64)) {
+    let cpus: Vec<u32> = state.topology.cpus.iter().map(|c| c.cpu).collect();
+    let subjects: Vec<&Subject> = state.subjects.values().collect();
+    let classes: Vec<Class> = classes(state, &subjects, &BTreeMap::new());
+    let loads: Vec<(&Mask, f64)> = classes.iter().map(|c| (&c.on, c.present)).collect();
+    let spread = spread(&cpus, &loads);
+    for (class, parts) in classes.iter().zip(&spread.parts) {
+        for &(g, f) in parts {
+            for &cpu in &spread.groups[g] {
+                tell(cpu, subjects[class.guest].id, class.present * f / spread.sizes[g]);
+            }
+        }
+    }
 }
 
 /// The host in a sentence: which CPUs are over-committed and which are idle.

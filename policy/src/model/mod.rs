@@ -11,7 +11,7 @@ mod load;
 mod share;
 mod spread;
 
-pub use load::{CpuLoad, cpu_loads, words};
+pub use load::{CpuLoad, CpuUse, cpu_loads, cpu_uses, words};
 
 use crate::control::{State, Subject};
 use crate::decision::Change;
@@ -245,7 +245,7 @@ fn classes(state: &State, subjects: &[&Subject], overlay: &Overlay<'_>) -> Vec<C
             None => classes.push(Class { guest, on, run, present, threads: 1.0 }),
         };
         if subject.found.role == Role::Unknown {
-            for n in 0..subject.vcpus {
+            for n in 0..at_least(subject.vcpus) {
                 add(on(Knob::VcpuAffinity(n)), 1.0, 1.0);
             }
             continue;
@@ -257,12 +257,17 @@ fn classes(state: &State, subjects: &[&Subject], overlay: &Overlay<'_>) -> Vec<C
     classes
 }
 
+/// How many vCPUs a guest has for certain: one, unless more are known.
+fn at_least(vcpus: Option<u32>) -> u32 {
+    vcpus.map_or(1, |vcpus| vcpus.max(1))
+}
+
 /// Priority of a guest relative to an untouched one.
 fn weight(state: &State, subject: &Subject, overlay: &Overlay<'_>) -> f64 {
     let knob = match state.domain {
         PriorityDomain::CgroupV1 | PriorityDomain::CgroupV2 => Knob::CpuShares,
         PriorityDomain::Nice => Knob::CpuNice,
-        PriorityDomain::None => return f64::from(subject.vcpus.max(1)),
+        PriorityDomain::None => return f64::from(at_least(subject.vcpus)),
     };
     let value = overlay.get(&(subject.id, knob)).copied().or_else(|| subject.knobs.get(&knob));
     match (state.domain, value) {
@@ -270,9 +275,9 @@ fn weight(state: &State, subject: &Subject, overlay: &Overlay<'_>) -> f64 {
         (PriorityDomain::CgroupV2, Some(KnobValue::Shares(s))) => *s as f64 / 100.0,
         // Without groups every thread stands for itself, and a step of nice is worth a factor of 1.25.
         (PriorityDomain::Nice, Some(KnobValue::Nice(n))) => {
-            1.25f64.powi(-n) * f64::from(subject.vcpus.max(1))
+            1.25f64.powi(-n) * f64::from(at_least(subject.vcpus))
         }
-        (PriorityDomain::Nice, _) => f64::from(subject.vcpus.max(1)),
+        (PriorityDomain::Nice, _) => f64::from(at_least(subject.vcpus)),
         _ => 1.0,
     }
 }

@@ -52,7 +52,8 @@ fn crowded_and_idle_cpus_are_told_apart() {
     let guest = w.guest("a", Load::Burner, 2, 1024);
     pinned(&mut w, guest, &VCPUS, 0);
     w.seconds(20);
-    let loads = w.engine.cpu_loads();
-    let told: Vec<(bool, bool)> = loads.iter().map(|l| (l.is_over_committed(), l.is_idle())).collect();
-    assert_eq!(told, [(true, false), (false, true)], "{loads:?}");
+    let uses = w.engine.cpu_uses();
+    let told = uses.iter().map(|u| (u.load.is_over_committed(), u.load.is_idle(), u.guests.len()));
+    assert_eq!(told.collect::<Vec<_>>(), [(true, false, 1), (false, true, 0)], "{uses:?}");
+    assert_eq!(uses[0].guests[0].0, guest);
 }

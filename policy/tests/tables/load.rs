@@ -2,8 +2,10 @@
 
 use super::setting::{Does, Setting};
 use trimtab_policy::control::{State, propose};
+use trimtab_policy::identify::Finding;
 use trimtab_policy::knob::{Family, PriorityDomain};
-use trimtab_policy::model::{cpu_loads, words};
+use trimtab_policy::model::{cpu_loads, cpu_uses, words};
+use trimtab_policy::units::GuestId;
 
 /// Demand of each CPU, to a tenth.
 fn demands(state: &State) -> Vec<f64> {
@@ -25,6 +27,30 @@ fn demand_is_where_threads_are_found() {
     for (n, (setting, expected)) in table.into_iter().enumerate() {
         let is = demands(&setting.state());
         assert!(is.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.11), "{n}: {is:?}, not {expected:?}");
+    }
+}
+
+#[test]
+fn a_cpu_tells_who_wants_it_the_most_first() {
+    let host = Setting::flat(2).guest("a", 1024, Does::Burns(1, 0.5)).guest("b", 1024, Does::Burns(2, 0.5));
+    let pinned =
+        host.was("a", "vcpu0.affinity", "0").was("b", "vcpu0.affinity", "0").was("b", "vcpu1.affinity", "0");
+    let state = pinned.state();
+    let uses = cpu_uses(&state);
+    assert_eq!(uses.iter().map(|u| u.load).collect::<Vec<_>>(), cpu_loads(&state));
+    let named = |id: &GuestId| state.subjects[id].name.clone();
+    let guests: Vec<(String, f64)> = uses[0].guests.iter().map(|(id, wants)| (named(id), *wants)).collect();
+    assert_eq!(guests, [("b".to_owned(), 2.0), ("a".to_owned(), 1.0)]);
+    assert_eq!((uses[0].load.demand, uses[1].guests.len()), (3.0, 0));
+}
+
+#[test]
+fn a_guest_of_which_nothing_is_known_wants_one_cpu_at_least() {
+    let mut state = Setting::flat(2).guest("a", 1024, Does::Burns(1, 0.5)).state();
+    for (vcpus, expected) in [(None, 0.5), (Some(3), 1.5)] {
+        let guest = state.subjects.values_mut().next().unwrap();
+        (guest.found, guest.vcpus) = (Finding::default(), vcpus);
+        assert_eq!(demands(&state), [expected; 2], "{vcpus:?}");
     }
 }
 

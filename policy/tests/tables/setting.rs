@@ -91,7 +91,9 @@ impl Setting {
         });
         let (originals, frozen) = (BTreeMap::new(), BTreeMap::new());
         let name = name.to_owned();
-        self.0.subjects.insert(id, Subject { id, name, weight, vcpus, found, knobs, originals, frozen });
+        self.0
+            .subjects
+            .insert(id, Subject { id, name, weight, vcpus: Some(vcpus), found, knobs, originals, frozen });
         self
     }
 

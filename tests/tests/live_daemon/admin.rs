@@ -65,6 +65,8 @@ impl Held {
         assert_eq!(stage.host.virsh(&[&self.get]).unwrap(), value);
         let left_alone = trimtab.shown_one(&self.guest).left_alone.unwrap_or_default();
         assert!(left_alone.contains(self.family) && left_alone.contains("by somebody else"), "{left_alone}");
+        let notes = trimtab.ctl(&["notes", "--guest", &self.guest]).unwrap();
+        assert!(notes.contains(self.family) && notes.contains("left alone until"), "{notes}");
     }
 }
 

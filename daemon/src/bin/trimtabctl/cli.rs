@@ -62,7 +62,7 @@ pub(crate) enum ColorWhen {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the state of the daemon and its host
+    /// Show the state of the daemon and its host, and who wants which CPU
     Status,
     /// List the guests: what each gets and what holds it back
     Guests,
@@ -72,7 +72,10 @@ pub(crate) enum Command {
         guest: String,
     },
     /// List decisions, newest first
-    Decisions(DecisionsArgs),
+    Decisions(PastArgs),
+    /// List the daemon's remarks that belong to no decision, newest first: knobs that somebody else turned or that could not
+    /// be put back, guests that were restarted, CPUs that went, what befell the journal
+    Notes(PastArgs),
     /// Tell the story of one decision: why, what, expected, measured, verdict, how to undo it
     Explain {
         /// Number of the decision
@@ -151,7 +154,7 @@ fn interval(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DecisionsArgs {
+pub(crate) struct PastArgs {
     /// Only those for this guest (name or UUID)
     #[arg(long, short)]
     pub(crate) guest: Option<String>,
@@ -159,7 +162,7 @@ pub(crate) struct DecisionsArgs {
     #[arg(long = "lines", short = 'n', default_value_t = 20, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DECISIONS)))]
     pub(crate) limit: u32,
-    /// Only those made since: a span back from now (`90s`, `2h 30m`, `1d`) or a local date or time (`2026-01-31`,
+    /// Only those since: a span back from now (`90s`, `2h 30m`, `1d`) or a local date or time (`2026-01-31`,
     /// `2026-01-31 12:00`)
     #[arg(long, value_name = "WHEN", value_parser = crate::text::parse_since)]
     pub(crate) since: Option<i64>,

@@ -1,6 +1,6 @@
 //! `trimtabctl decisions` and `trimtabctl explain`. May not: change anything.
 
-use crate::cli::DecisionsArgs;
+use crate::cli::PastArgs;
 use crate::exit::Failure;
 use crate::json::DecisionJson;
 use crate::output::{Output, Style};
@@ -8,14 +8,14 @@ use crate::table::{Align, Cell, Table};
 use crate::text::{ago, gain, local_time, now, number, wrapped};
 use jiff::Timestamp;
 use std::fmt::Write;
-use trimtabd::dbus::proxy::{ChangeRecord, Client, DecisionQuery, DecisionRecord};
+use trimtabd::dbus::proxy::{ChangeRecord, Client, DecisionRecord, PastQuery};
 
 /// Width of a text that goes to no terminal.
 const DEFAULT_WIDTH: usize = 100;
 
 /// Prints the table of decisions.
-pub(crate) async fn list(client: &Client, output: &Output, args: &DecisionsArgs) -> Result<(), Failure> {
-    let query = DecisionQuery { guest: args.guest.as_deref(), since: args.since, limit: args.limit };
+pub(crate) async fn list(client: &Client, output: &Output, args: &PastArgs) -> Result<(), Failure> {
+    let query = PastQuery { guest: args.guest.as_deref(), since: args.since, limit: args.limit };
     let decisions = client.decisions(query).await?;
     let json: Vec<_> = decisions.iter().map(DecisionJson::from).collect();
     output.print(&json, |output| {

@@ -8,7 +8,7 @@ use crate::table::{Align, Cell, Table};
 use crate::text::{figure, mb_per_s, number, or_absent, percent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use trimtabd::dbus::proxy::{Client, DecisionQuery, DecisionRecord, GuestRecord};
+use trimtabd::dbus::proxy::{Client, DecisionRecord, GuestRecord, PastQuery};
 
 /// How many decisions `guest` shows.
 const RECENT: u32 = 5;
@@ -62,7 +62,7 @@ pub(crate) async fn show(client: &Client, output: &Output, name: &str) -> Result
     if output.json {
         return output.print(&GuestJson::from(&guest).with(&counters), |_| String::new());
     }
-    let query = DecisionQuery { guest: Some(&guest.uuid), since: None, limit: RECENT };
+    let query = PastQuery { guest: Some(&guest.uuid), since: None, limit: RECENT };
     let recent = client.decisions(query).await?;
     output.print(&(), |output| render(&guest, &counters, &recent, output))
 }
@@ -107,9 +107,16 @@ fn render(
             Table::new(&[("KNOB", Align::Left), ("VALUE", Align::Left), ("ORIGINAL", Align::Left)]);
         for (knob, value) in &g.knobs {
             let original = g.originals.iter().find(|o| &o.knob == knob);
-            let (style, original) = match original {
-                Some(original) => (Some(Style::Yellow), original.original.as_str()),
-                None => (None, "untouched"),
+            let back_to = g.going_back.get(knob);
+            let (style, original) = match (original, back_to) {
+                (Some(o), Some(to)) if *to == o.original => {
+                    (Some(Style::Yellow), format!("{}, on its way back", o.original))
+                }
+                (Some(o), Some(to)) => {
+                    (Some(Style::Yellow), format!("{}, on its way back to {to}", o.original))
+                }
+                (Some(o), None) => (Some(Style::Yellow), o.original.clone()),
+                (None, _) => (None, "untouched".to_owned()),
             };
             knobs.row(vec![knob.as_str().into(), Cell::styled(value.as_str(), style), original.into()]);
         }

@@ -5,7 +5,10 @@
 use crate::text::rfc3339;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use trimtabd::dbus::proxy::{ChangeRecord, DecisionRecord, GuestRecord, ManagerRecord, OriginalRecord};
+use trimtabd::dbus::proxy::{
+    ChangeRecord, CpuLoadRecord, DecisionRecord, DemandRecord, GuestRecord, ManagerRecord, NoteRecord,
+    OriginalRecord,
+};
 
 /// One change of a decision.
 #[derive(Debug, Serialize)]
@@ -83,6 +86,23 @@ struct OriginalJson<'a> {
     knob: &'a str,
     original: &'a str,
     ours: &'a str,
+    /// Where it is on its way back to, if it is.
+    going_back_to: Option<&'a str>,
+}
+
+/// A remark of the daemon.
+#[derive(Debug, Serialize)]
+pub(crate) struct NoteJson<'a> {
+    time: String,
+    /// UUID of the guest concerned.
+    uuid: Option<&'a str>,
+    text: &'a str,
+}
+
+impl<'a> From<&'a NoteRecord> for NoteJson<'a> {
+    fn from(note: &'a NoteRecord) -> Self {
+        Self { time: rfc3339(note.time), uuid: note.guest.as_deref(), text: &note.text }
+    }
 }
 
 /// One guest.
@@ -112,8 +132,12 @@ pub(crate) struct GuestJson<'a> {
 
 impl<'a> From<&'a GuestRecord> for GuestJson<'a> {
     fn from(g: &'a GuestRecord) -> Self {
-        let original =
-            |o: &'a OriginalRecord| OriginalJson { knob: &o.knob, original: &o.original, ours: &o.ours };
+        let original = |o: &'a OriginalRecord| OriginalJson {
+            knob: &o.knob,
+            original: &o.original,
+            ours: &o.ours,
+            going_back_to: g.going_back.get(&o.knob).map(String::as_str),
+        };
         Self {
             name: &g.name,
             uuid: &g.uuid,
@@ -160,9 +184,6 @@ pub(crate) struct StatusJson<'a> {
     guests: u32,
     ticks: u64,
     last_tick: Option<String>,
-    /// Of the host in the last interval, where only the status was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counters: Option<&'a BTreeMap<String, f64>>,
 }
 
 impl<'a> From<&'a ManagerRecord> for StatusJson<'a> {
@@ -181,14 +202,60 @@ impl<'a> From<&'a ManagerRecord> for StatusJson<'a> {
             guests: m.guest_count,
             ticks: m.ticks,
             last_tick: m.last_tick.map(rfc3339),
-            counters: None,
         }
     }
 }
 
-impl<'a> StatusJson<'a> {
-    /// With what was sensed of the host.
-    pub(crate) fn with(self, counters: &'a BTreeMap<String, f64>) -> Self {
-        Self { counters: Some(counters), ..self }
+/// The daemon and its host, where only the status was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct HostJson<'a> {
+    #[serde(flatten)]
+    status: StatusJson<'a>,
+    counters: &'a BTreeMap<String, f64>,
+    cpu_loads: Option<Vec<CpuLoadJson<'a>>>,
+}
+
+impl<'a> HostJson<'a> {
+    pub(crate) fn new(
+        status: &'a ManagerRecord,
+        counters: &'a BTreeMap<String, f64>,
+        loads: Option<&'a Vec<CpuLoadRecord>>,
+    ) -> Self {
+        let cpu_loads = loads.map(|loads| loads.iter().map(CpuLoadJson::from).collect());
+        Self { status: StatusJson::from(status), counters, cpu_loads }
+    }
+}
+
+/// One CPU.
+#[derive(Debug, Serialize)]
+struct CpuLoadJson<'a> {
+    cpu: u32,
+    demand: f64,
+    idle: Option<f64>,
+    over_committed: bool,
+    has_room: bool,
+    guests: Vec<DemandJson<'a>>,
+}
+
+/// What one guest wants of a CPU.
+#[derive(Debug, Serialize)]
+struct DemandJson<'a> {
+    guest: &'a str,
+    uuid: &'a str,
+    demand: f64,
+}
+
+impl<'a> From<&'a CpuLoadRecord> for CpuLoadJson<'a> {
+    fn from(load: &'a CpuLoadRecord) -> Self {
+        let demand =
+            |d: &'a DemandRecord| DemandJson { guest: &d.guest_name, uuid: &d.guest, demand: d.demand };
+        Self {
+            cpu: load.cpu,
+            demand: load.demand,
+            idle: load.idle,
+            over_committed: load.over_committed,
+            has_room: load.has_room,
+            guests: load.guests.iter().map(demand).collect(),
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod actions;
 mod agent;
 mod cli;
+mod cpus;
 mod decisions;
 mod exit;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod golden;
 mod guests;
 mod json;
 mod manual;
+mod notes;
 mod output;
 mod status;
 mod table;
@@ -47,6 +49,7 @@ async fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
         Command::Guests => guests::list(&connect().await?, output).await,
         Command::Guest { guest } => guests::show(&connect().await?, output, guest).await,
         Command::Decisions(wanted) => decisions::list(&connect().await?, output, wanted).await,
+        Command::Notes(wanted) => notes::list(&connect().await?, output, wanted).await,
         Command::Explain { id } => decisions::explain(&connect().await?, output, *id).await,
         Command::Revert { id } => actions::revert(&connect().await?, output, *id).await,
         Command::Restore { guest, .. } => actions::restore(&connect().await?, output, guest.as_deref()).await,

@@ -1,21 +1,32 @@
 //! `trimtabctl status`. May not: change anything.
 
+use crate::cpus;
 use crate::exit::Failure;
-use crate::json::StatusJson;
+use crate::json::HostJson;
 use crate::output::{Output, Style};
 use crate::text::{ago, local_time, now, number, percent};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use trimtabd::dbus::proxy::{Bus, Client, ManagerRecord};
+use trimtabd::dbus::proxy::{Bus, Client, ClientError, CpuLoadRecord, ManagerRecord};
 
 /// Prints the state of the daemon and its host.
 pub(crate) async fn show(client: &Client, output: &Output, bus: &Bus) -> Result<(), Failure> {
     let status = client.status().await?;
     let counters = client.read(client.manager().counters("")).await?;
-    output.print(&StatusJson::from(&status).with(&counters), |output| {
-        render(&status, &counters, bus, output, now())
+    // The one thing here that the control loop itself has to answer: if it is stuck, that must be seen all the same.
+    let loads = client.read(client.manager().cpu_loads()).await;
+    output.print(&HostJson::new(&status, &counters, loads.as_ref().ok()), |output| {
+        render(&status, &counters, bus, output, now()) + &render_loads(&loads, output)
     })
+}
+
+fn render_loads(loads: &Result<Vec<CpuLoadRecord>, ClientError>, output: &Output) -> String {
+    match loads {
+        Ok(loads) if loads.is_empty() => String::new(),
+        Ok(loads) => format!("\n{}", cpus::table(loads).render(output)),
+        Err(error) => format!("\nWho wants which CPU is not known: {error}\n"),
+    }
 }
 
 fn render(

@@ -3,7 +3,8 @@
 //! May not: start a daemon, nor change the world except through the manager's methods.
 
 use super::{
-    Bus, DecisionRecord, Error, GUEST, GuestRecord, MANAGER, ManagerProxy, ManagerRecord, NAME, PATH,
+    Bus, DecisionRecord, Error, GUEST, GuestRecord, MANAGER, ManagerProxy, ManagerRecord, NAME, NoteRecord,
+    PATH,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -58,15 +59,24 @@ fn text(error: &Error) -> String {
     }
 }
 
-/// Which decisions are wanted, see `Decisions`.
+/// Which decisions or notes are wanted, see `Decisions`.
 #[derive(Clone, Copy, Debug)]
-pub struct DecisionQuery<'a> {
+pub struct PastQuery<'a> {
     /// Only for this guest (UUID or name).
     pub guest: Option<&'a str>,
     /// Only made at or after this time, milliseconds since the Unix epoch.
     pub since: Option<i64>,
     /// At most so many, 1..=[`super::MAX_DECISIONS`].
     pub limit: u32,
+}
+
+impl<'a> PastQuery<'a> {
+    fn filter(self) -> HashMap<&'static str, Variant<'a>> {
+        let mut filter = HashMap::from([("limit", Variant::from(self.limit))]);
+        filter.extend(self.guest.map(|guest| ("guest", Variant::from(guest))));
+        filter.extend(self.since.map(|since| ("since", Variant::from(since))));
+        filter
+    }
 }
 
 /// The interfaces of one object in `GetManagedObjects`, as far as the client cares.
@@ -166,11 +176,13 @@ impl Client {
     }
 
     /// Decisions, newest first.
-    pub async fn decisions(&self, query: DecisionQuery<'_>) -> Result<Vec<DecisionRecord>, ClientError> {
-        let mut filter = HashMap::from([("limit", Variant::from(query.limit))]);
-        filter.extend(query.guest.map(|guest| ("guest", Variant::from(guest))));
-        filter.extend(query.since.map(|since| ("since", Variant::from(since))));
-        self.read(self.manager.decisions(&filter)).await
+    pub async fn decisions(&self, query: PastQuery<'_>) -> Result<Vec<DecisionRecord>, ClientError> {
+        self.read(self.manager.decisions(&query.filter())).await
+    }
+
+    /// Remarks, newest first.
+    pub async fn notes(&self, query: PastQuery<'_>) -> Result<Vec<NoteRecord>, ClientError> {
+        self.read(self.manager.notes(&query.filter())).await
     }
 
     /// One guest by name or UUID.

@@ -8,8 +8,11 @@ mod client;
 mod records;
 
 pub use crate::bus::{BadBus, Bus};
-pub use client::{Client, ClientError, DecisionQuery};
-pub use records::{ChangeRecord, DecisionRecord, GuestRecord, ManagerRecord, OriginalRecord};
+pub use client::{Client, ClientError, PastQuery};
+pub use records::{
+    ChangeRecord, CpuLoadRecord, DecisionRecord, DemandRecord, GuestRecord, ManagerRecord, NoteRecord,
+    OriginalRecord,
+};
 
 use std::collections::{BTreeMap, HashMap};
 use zbus::{OwnedObjectPath, Variant};
@@ -24,7 +27,7 @@ pub const GUEST_PATH: &str = "/org/trimtab1/guest";
 pub const MANAGER: &str = "org.trimtab1.Manager";
 /// Interface of each guest object.
 pub const GUEST: &str = "org.trimtab1.Guest";
-/// Most decisions that one call of `Decisions` returns.
+/// Most decisions that one call of `Decisions` returns, and most notes that one of `Notes` does.
 pub const MAX_DECISIONS: u32 = 10_000;
 
 /// Why a call failed, as a D-Bus error `org.trimtab1.Error.<variant>`. Nothing was changed unless `Failed` or `Unfinished` say so.
@@ -93,6 +96,12 @@ pub trait Manager {
 
     /// What was sensed in the last interval of one guest (name or UUID), or of the host (empty text), by name.
     fn counters(&self, guest: &str) -> Result<BTreeMap<String, f64>, Error>;
+
+    /// What guests want of each usable CPU.
+    fn cpu_loads(&self) -> Result<Vec<CpuLoadRecord>, Error>;
+
+    /// Remarks, newest first; filter keys as of `decisions`.
+    fn notes(&self, filter: &HashMap<&str, Variant<'_>>) -> Result<Vec<NoteRecord>, Error>;
 
     /// Configuration in force, as TOML.
     fn policy_show(&self) -> Result<String, Error>;

@@ -66,6 +66,47 @@ pub struct OriginalRecord {
     pub ours: String,
 }
 
+/// What one guest wants of one CPU. Wire: `(ssd)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Type)]
+pub struct DemandRecord {
+    /// UUID of the guest.
+    pub guest: String,
+    /// Its present name.
+    pub guest_name: String,
+    /// CPUs that its threads want of it.
+    pub demand: f64,
+}
+
+/// One usable CPU and who wants it. Wire: `a{sv}` with these names as keys.
+#[derive(Clone, Debug, PartialEq, SerializeDict, DeserializeDict, Type)]
+#[zbus(signature = "a{sv}")]
+pub struct CpuLoadRecord {
+    /// Its number.
+    pub cpu: u32,
+    /// CPUs that guests' threads want of it.
+    pub demand: f64,
+    /// Share of the time in which nothing ran on it, if known.
+    pub idle: Option<f64>,
+    /// Guests want clearly more of it than it has.
+    pub over_committed: bool,
+    /// A good part of it is left over.
+    pub has_room: bool,
+    /// Who wants it, the most first.
+    pub guests: Vec<DemandRecord>,
+}
+
+/// A remark of the daemon. Wire: `a{sv}` with these names as keys.
+#[derive(Clone, Debug, PartialEq, Eq, SerializeDict, DeserializeDict, Type)]
+#[zbus(signature = "a{sv}")]
+pub struct NoteRecord {
+    /// When, milliseconds since the Unix epoch.
+    pub time: i64,
+    /// UUID of the guest concerned, if one is.
+    pub guest: Option<String>,
+    /// The remark.
+    pub text: String,
+}
+
 /// Properties of the manager (`org.trimtab1.Manager`).
 #[derive(Clone, Debug, PartialEq, SerializeDict, DeserializeDict, Type)]
 #[zbus(signature = "a{sv}", rename_all = "PascalCase")]
@@ -136,4 +177,6 @@ pub struct GuestRecord {
     pub knobs: BTreeMap<String, String>,
     /// Knobs that Trimtab has turned.
     pub originals: Vec<OriginalRecord>,
+    /// Those of them that are on their way back, and where to.
+    pub going_back: BTreeMap<String, String>,
 }

@@ -8,7 +8,7 @@ use perf_event::{Builder, Counter, ReadFormat};
 use std::fmt;
 use std::io;
 use std::path::Path;
-use trimtab_policy::sample::PerfCounts;
+use trimtab_policy::sample::PerfEvents;
 
 /// Context switches and migrations.
 pub(super) const SOFTWARE_EVENTS: usize = 2;
@@ -30,7 +30,7 @@ enum What {
 }
 
 impl What {
-    fn slot(self, counts: &mut PerfCounts) -> &mut Option<f64> {
+    fn slot(self, counts: &mut PerfEvents) -> &mut Option<f64> {
         match self {
             Self::Instructions => &mut counts.instructions,
             Self::Cycles => &mut counts.cycles,
@@ -57,7 +57,7 @@ impl Plan {
     pub(super) fn probe_hardware(model: &CpuModel) -> io::Result<Self> {
         let mut plan = Self { what: vec![What::Instructions, What::Cycles], l2: l2_misses(model) };
         let mut group = plan.open(0)?;
-        let mut counts = PerfCounts::default();
+        let mut counts = PerfEvents::default();
         std::hint::black_box((0..10_000u32).fold(0u32, |sum, n| std::hint::black_box(sum ^ n)));
         group.read_into(&mut counts);
         if counts.instructions.is_none_or(|n| n < 1.0) {
@@ -151,7 +151,7 @@ impl Group {
     }
 
     /// Fills in its counts; leaves them absent if it cannot.
-    pub(super) fn read_into(&mut self, counts: &mut PerfCounts) {
+    pub(super) fn read_into(&mut self, counts: &mut PerfEvents) {
         let Ok(data) = self.leader.read_group() else { return };
         let (Some(enabled), Some(running)) = (data.time_enabled(), data.time_running()) else { return };
         let mut raw = [0; MAX_EVENTS];

@@ -21,7 +21,7 @@ use events::Group;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use trimtab_policy::sample::PerfCounts;
+use trimtab_policy::sample::PerfEvents;
 
 /// How much perf gives on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +128,11 @@ pub(super) struct ThreadPerf {
 impl ThreadPerf {
     /// Counts since opening; absent where a group is not due, could not be read, or did not get onto the PMU since the
     /// last reading. `progress` is what the scheduler says of the thread.
-    pub(super) fn read(&mut self, progress: Progress, with_software: bool) -> Option<PerfCounts> {
+    pub(super) fn read(&mut self, progress: Progress, with_software: bool) -> Option<PerfEvents> {
         let hardware = self.hardware.as_mut().map(|group| group.read(progress));
         let software = with_software.then(|| self.software.read(progress));
         match (hardware, software) {
-            (Some(hardware), Some(software)) => Some(PerfCounts {
+            (Some(hardware), Some(software)) => Some(PerfEvents {
                 context_switches: software.context_switches,
                 cpu_migrations: software.cpu_migrations,
                 ..hardware
@@ -154,18 +154,18 @@ pub(super) type Progress = (Option<u64>, Option<u64>);
 #[derive(Debug)]
 struct Seen {
     group: Group,
-    counts: PerfCounts,
+    counts: PerfEvents,
     at: Progress,
 }
 
 impl Seen {
     fn new(group: Group) -> Self {
-        Self { group, counts: PerfCounts::default(), at: (None, None) }
+        Self { group, counts: PerfEvents::default(), at: (None, None) }
     }
-    fn read(&mut self, progress: Progress) -> PerfCounts {
+    fn read(&mut self, progress: Progress) -> PerfEvents {
         let known = progress.0.is_some() && progress.1.is_some();
         if !known || self.at != progress {
-            self.counts = PerfCounts::default();
+            self.counts = PerfEvents::default();
             self.group.read_into(&mut self.counts);
             self.at = progress;
         }

@@ -6,7 +6,7 @@ use crate::sensors::perf::{CpuModel, Level, Scaler, l2_misses, probe_levels};
 use crate::sensors::{Sensors, SensorsConfig};
 use proptest::prelude::*;
 use std::io;
-use trimtab_policy::sample::{PerfCounts, ThreadRole};
+use trimtab_policy::sample::{PerfEvents, ThreadRole};
 
 fn probe(hardware: Option<i32>, software: Option<i32>) -> (Level, String, Vec<Level>) {
     let mut tried = Vec::new();
@@ -114,7 +114,7 @@ fn events_of_real_threads() {
         (of(ThreadRole::Vcpu(0)), of(ThreadRole::Vcpu(1)), worker)
     };
     let counted =
-        |seen: &(Option<PerfCounts>, _, _)| seen.0.is_some_and(|counts| counts.context_switches.is_some());
+        |seen: &(Option<PerfEvents>, _, _)| seen.0.is_some_and(|counts| counts.context_switches.is_some());
     // Two successive ticks out of thirty; begin beside them.
     while counted(&sample(&mut sensors)) {}
     let ticks: Vec<_> = (0..60).map(|_| sample(&mut sensors)).collect();
@@ -134,7 +134,7 @@ fn events_of_real_threads() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     let (after, sleeper, worker) = sample(&mut sensors);
     assert_eq!(worker, None, "pool workers come and go");
-    let switches = |counts: Option<PerfCounts>| counts.unwrap().context_switches.unwrap();
+    let switches = |counts: Option<PerfEvents>| counts.unwrap().context_switches.unwrap();
     // CPU 0/KVM sleeps 2 ms at a time.
     let switched = switches(after) - switches(before);
     assert!((5.0..=400.0).contains(&switched), "{switched} context switches in 200 ms");

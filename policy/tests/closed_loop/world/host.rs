@@ -414,7 +414,7 @@ impl Host {
                 state: g.state,
                 pid: Some(g.pid),
                 meta: Arc::clone(&g.meta),
-                vcpus: g.vcpus,
+                vcpus: Some(g.vcpus),
                 threads: threads.collect(),
                 blocks: vec![block],
                 stats_at: Some(MonoNs(self.now_ns)),

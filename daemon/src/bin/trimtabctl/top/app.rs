@@ -191,6 +191,7 @@ pub(super) mod tests {
             left_alone: None,
             knobs: BTreeMap::new(),
             originals: Vec::new(),
+            going_back: BTreeMap::new(),
         }
     }
 

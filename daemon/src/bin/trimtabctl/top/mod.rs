@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use trimtabd::dbus::proxy::{Bus, Client, ClientError, DecisionQuery};
+use trimtabd::dbus::proxy::{Bus, Client, ClientError, PastQuery};
 
 /// Decisions looked at: more than fit a screen are of no use here.
 const DECISIONS: u32 = 50;
@@ -52,7 +52,7 @@ pub(crate) async fn run(bus: &Bus, output: &Output, args: &TopArgs) -> Result<()
 }
 
 async fn look(client: &Client) -> Result<Box<Snapshot>, ClientError> {
-    let query = DecisionQuery { guest: None, since: None, limit: DECISIONS };
+    let query = PastQuery { guest: None, since: None, limit: DECISIONS };
     let (status, guests, decisions) =
         tokio::try_join!(client.status(), client.guests(), client.decisions(query))?;
     Ok(Box::new(Snapshot { status, guests, decisions }))

@@ -140,6 +140,17 @@ fn tunes(trimtab: &Trimtab, busy: &[Guest]) -> Decision {
     let of = all.iter().filter(|(_, guest)| guest["originals"] != Value::Array(vec![]));
     let names: Vec<_> = of.map(|(name, _)| name.as_str()).collect();
     assert!(!names.is_empty() && names.iter().all(|name| BUSY.contains(name)), "{names:?}");
+    // However long those who are halted wait behind the busy ones to say so, they are not what the trial is about.
+    let active = |guest: &Value| ["cpu", "io", "mixed"].iter().any(|role| guest["profile"] == *role);
+    let wrong: Vec<_> =
+        all.iter().filter(|(name, guest)| !BUSY.contains(&name.as_str()) && active(guest)).collect();
+    assert!(wrong.is_empty(), "{} halted ones count as active: {wrong:?}", wrong.len());
+    let loads = trimtab.json::<Value>(&["status"]).unwrap()["cpu_loads"].take();
+    let crowded = |load: &&Value| {
+        let by = load["guests"][0]["guest"].as_str();
+        load["over_committed"] == true && by.is_some_and(|name| BUSY.contains(&name))
+    };
+    assert!(loads.as_array().is_some_and(|loads| loads.iter().any(|load| crowded(&load))), "{loads}");
     open
 }
 

@@ -24,6 +24,16 @@ pub struct RoleLoad {
     pub wait: f64,
 }
 
+impl RoleLoad {
+    /// CPU that it would use if it never had to wait: what it does in the time in which it does not. Waiting alone is no wish:
+    /// on a full host the timers of a halted guest wait a hundred times as long as they run.
+    pub fn wanted(&self) -> f64 {
+        let runnable = self.run + self.wait;
+        // Several threads of one role may wait for more than a CPU together; nothing is known of each then.
+        if self.wait < 1.0 { (self.run / (1.0 - self.wait)).min(runnable) } else { runnable }
+    }
+}
+
 /// What is kept of one tick of one guest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {

@@ -88,11 +88,12 @@ pub fn role(features: &Features, was: Role, config: &IdentifyConfig) -> Role {
     // A vCPU that is always runnable does not wait for its I/O. With hysteresis around 0.9, since a contended writer's
     // vCPU comes close to it.
     let saturated = features.busiest_vcpu() >= if was == Role::Io { 0.97 } else { 0.90 };
-    let wants = features.run + features.wait;
+    let wants: f64 = features.roles.iter().map(RoleLoad::wanted).sum();
     match (does_io, saturated) {
         (true, false) => Role::Io,
         (true, true) => Role::Mixed,
-        (false, _) if wants < config.idle_cpu_pct / 100.0 * ease(was.is_active()) => Role::Idle,
+        // A vCPU that is always runnable wants all it can get, however little that is.
+        (false, false) if wants < config.idle_cpu_pct / 100.0 * ease(was.is_active()) => Role::Idle,
         (false, _) => Role::Cpu,
     }
 }

@@ -50,6 +50,25 @@ fn a_threshold_once_crossed_is_left_at_half_its_height() {
 }
 
 #[test]
+fn waiting_alone_is_no_wish_for_cpu() {
+    let guest = |vcpu, service| features(&[vcpu], service, Some(0.0));
+    let table = [
+        // Halted, on a host that is full: its timers come to run late, whichever threads they wake.
+        (guest((0.0, 0.0), (0.002, 0.3)), Role::Idle),
+        (guest((0.003, 0.4), (0.002, 0.4)), Role::Idle),
+        // Starved: what little time it does not wait, it runs.
+        (guest((0.02, 0.97), (0.0, 0.0)), Role::Cpu),
+        (guest((0.001, 0.95), (0.0, 0.0)), Role::Cpu),
+        (guest((0.05, 0.5), (0.0, 0.0)), Role::Cpu),
+        // Several helper threads wait at once for more than a CPU: nothing is known of each.
+        (guest((0.0, 0.0), (0.01, 1.2)), Role::Cpu),
+    ];
+    for (features, expected) in table {
+        assert_eq!(role(&features, Role::Idle, &config()), expected, "{features:?}");
+    }
+}
+
+#[test]
 fn speed_is_what_the_waits_leave_of_it() {
     let four = features(&[(0.25, 0.75); 4], (0.1, 0.9), Some(0.0));
     let serial = |wait| features(&[(0.2, wait)], (0.2, wait), Some(100.0));

@@ -30,7 +30,8 @@ pub(super) struct GuestSensor {
     pid: i32,
     task: OwnedFd,
     threads: Vec<Thread>,
-    links: u64,
+    /// As wide as this architecture's `stat` has it.
+    links: libc::nlink_t,
     age: u64,
     scanned_at: u64,
     /// A thread failed since the last scan.

@@ -4,20 +4,25 @@
 
 mod hint;
 mod room;
+mod stream;
 
 pub use hint::{prefetch, prefetch_for_write, prefetch_second};
 pub use room::Room;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use stream::stream_pair;
+pub use stream::{LINE, Line, stream, stream_end};
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustfft::num_complex::Complex64;
+use rustix::param::page_size;
 
 use crate::error::{Error, Result};
 
+/// With ordinary pages of 4 KiB. With larger ones (aarch64 may have 64 KiB) it is only a large page-aligned piece.
 const HUGE_PAGE: usize = 2 << 20;
-const PAGE: usize = 4096;
 
 /// Bytes of all arrays alive, and the most there were.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -93,7 +98,7 @@ impl<T: Plain> Array<T> {
 
     /// With every page present.
     fn touched(self) -> Self {
-        for at in (0..self.len * size_of::<T>()).step_by(PAGE) {
+        for at in (0..self.len * size_of::<T>()).step_by(page_size()) {
             // SAFETY: inside the mapping, which was just made with room for `len` elements; volatile so that the page is really
             // touched.
             unsafe { self.start.cast::<u8>().add(at).write_volatile(0) };
@@ -139,7 +144,7 @@ impl<T: Plain> Array<T> {
             unsafe { libc::madvise(start.cast(), bytes.next_multiple_of(HUGE_PAGE), libc::MADV_HUGEPAGE) };
         }
         let start = NonNull::new(start.cast::<T>()).ok_or_else(too_large)?;
-        let whole = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { PAGE });
+        let whole = bytes.next_multiple_of(if pages == Pages::Huge { HUGE_PAGE } else { page_size() });
         let used = if counted { whole } else { 0 };
         let live = LIVE.fetch_add(used, Ordering::Relaxed) + used;
         PEAK.fetch_max(live, Ordering::Relaxed);
@@ -183,43 +188,6 @@ pub fn as_reals(complex: &[Complex64]) -> &[f64] {
 pub fn as_reals_mut(complex: &mut [Complex64]) -> &mut [f64] {
     // SAFETY: as in as_reals; any pair of f64 is a Complex64, and the borrow is exclusive.
     unsafe { std::slice::from_raw_parts_mut(complex.as_mut_ptr().cast(), 2 * complex.len()) }
-}
-
-/// Words of a cache line.
-pub const LINE: usize = 16;
-
-/// A cache line of words.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-pub struct Line(pub [u32; LINE]);
-
-/// Writes a line past the caches where the CPU can, if its place is aligned to 16 bytes: its old content is not fetched first.
-/// [`stream_end`] must follow before another core may read it.
-#[inline(always)]
-pub fn stream(to: &mut [u32; LINE], line: &Line) {
-    #[cfg(target_arch = "x86_64")]
-    if to.as_ptr().addr().is_multiple_of(16) {
-        use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
-        for at in (0..LINE).step_by(4) {
-            // SAFETY: at + 4 <= LINE; the line is aligned by its type and the place was checked; SSE2 is the baseline.
-            unsafe {
-                let words = _mm_load_si128(line.0.as_ptr().add(at).cast::<__m128i>());
-                _mm_stream_si128(to.as_mut_ptr().add(at).cast::<__m128i>(), words);
-            }
-        }
-        return;
-    }
-    *to = line.0;
-}
-
-/// Waits until what [`stream`] has written is there for everybody.
-#[inline(always)]
-pub fn stream_end() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of the x86-64 baseline.
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
-    }
 }
 
 #[cfg(test)]

@@ -303,7 +303,8 @@ impl<T: Plain + Equivalence> Window<T> {
     #[must_use]
     pub fn allocate(comm: &SimpleCommunicator, len: usize) -> Option<Self> {
         // At least a page: MPICH 4.0 mixes up the ranks' parts of shared windows of a few bytes.
-        let bytes = ffi::MPI_Aint::try_from(len.checked_mul(size_of::<T>())?.max(4096)).ok()?;
+        let bytes = len.checked_mul(size_of::<T>())?.max(rustix::param::page_size());
+        let bytes = ffi::MPI_Aint::try_from(bytes).ok()?;
         let unit = count(size_of::<T>());
         let mut start: *mut T = std::ptr::null_mut();
         // SAFETY: the constants are the library's own; start and window are places for the answers. MPI aligns the memory

@@ -46,20 +46,16 @@ pub(super) struct Tile {
 
 /// Every tile that this CPU can run, the best first.
 pub(super) fn candidates() -> Vec<&'static Tile> {
-    let mut tiles = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    {
-        if detected!("avx512f", "avx2", "fma", "f16c") {
-            tiles.push(&avx512::TILE);
-        }
-        if detected!("avx2", "fma") {
-            tiles.push(&avx2::TILE);
-        }
-    }
+    let vectors = [
+        detected!("avx512f", "avx2", "fma", "f16c").then_some(&avx512::TILE),
+        detected!("avx2", "fma").then_some(&avx2::TILE),
+    ];
     #[cfg(target_arch = "aarch64")]
-    tiles.push(&neon::TILE);
-    tiles.push(&plain::TILE);
-    tiles
+    let vectors = [Some(&neon::TILE)];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let vectors = [];
+    vectors.into_iter().flatten().chain([&plain::TILE]).collect()
 }
 
 /// Defines `TILE` of `$vectors` vectors of `$lanes` by `$cols` columns in a module that has `load`, `store`, `splat`, `plus`

@@ -43,7 +43,8 @@ fn check(code: c_int) -> io::Result<()> {
     let mut len: c_int = 0;
     // SAFETY: MPI writes at most MPI_MAX_ERROR_STRING (256 to 1024 in the known libraries) characters and their number.
     unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr(), &raw mut len) };
-    let text: Vec<u8> = text.iter().take(usize::try_from(len).unwrap_or(0)).map(|&c| c as u8).collect();
+    let text: Vec<u8> =
+        text.iter().take(usize::try_from(len).unwrap_or(0)).map(|c| c.to_ne_bytes()[0]).collect();
     Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()))
 }
 

@@ -1,5 +1,5 @@
 //! One source, several instruction sets: [`dispatch`] compiles a function for the baseline, AVX2 and AVX-512 and calls the
-//! widest that the CPU has. The compiler vectorises; nothing here knows a kernel.
+//! widest that the CPU has; NEON is aarch64's baseline. The compiler vectorises; nothing here knows a kernel.
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::detected;
@@ -10,12 +10,14 @@ pub(super) trait Arithmetic {
     fn mul_add(a: f64, b: f64, c: f64) -> f64;
 }
 
-/// Product and sum each rounded: every CPU.
+/// Product and sum each rounded: every CPU. Not needed where the baseline fuses.
+#[cfg(any(test, not(target_arch = "aarch64")))]
 pub(super) struct Separate;
 
 /// Rounded once, where the CPU has an instruction for it.
 pub(super) struct Fused;
 
+#[cfg(any(test, not(target_arch = "aarch64")))]
 impl Arithmetic for Separate {
     #[inline(always)]
     fn mul_add(a: f64, b: f64, c: f64) -> f64 {

@@ -6,6 +6,10 @@
 
 use rustfft::num_complex::Complex64;
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::detected;
+use crate::memory::{prefetch, stream_end};
+
 /// Rows ahead for which lines are asked.
 const AHEAD: usize = 16;
 
@@ -30,6 +34,31 @@ impl Shape {
     }
 }
 
+/// Transposes one tile.
+trait Move {
+    /// # Safety
+    /// Four elements at each of four places `from_stride` (to_stride) apart are readable (writable), the CPU has the
+    /// instructions, and for streaming the places written to are aligned to what is stored.
+    unsafe fn tile(from: *const Complex64, from_stride: usize, to: *mut Complex64, to_stride: usize);
+}
+
+/// Element by element, each one vector of SSE2 or NEON.
+struct Plain;
+
+impl Move for Plain {
+    #[inline(always)]
+    unsafe fn tile(from: *const Complex64, from_stride: usize, to: *mut Complex64, to_stride: usize) {
+        for i in 0..TILE {
+            for j in 0..TILE {
+                // SAFETY: the caller's contract. A copy, not a load of two numbers: it stays one vector.
+                unsafe {
+                    to.add(i * to_stride + j).copy_from_nonoverlapping(from.add(j * from_stride + i), 1);
+                }
+            }
+        }
+    }
+}
+
 /// `buffer[column * pitch + row] = matrix[row * stride + column]`.
 ///
 /// # Panics
@@ -37,16 +66,28 @@ impl Shape {
 pub(super) fn gather(matrix: &[Complex64], shape: Shape, buffer: &mut [Complex64], pitch: usize) {
     let across = Shape { rows: shape.width, width: shape.rows, stride: pitch };
     assert!(shape.fits(matrix.len()) && across.fits(buffer.len()), "gather: slice too short");
-    #[cfg(target_arch = "x86_64")]
     if shape.whole_tiles() {
+        let (from, to) = (matrix.as_ptr(), buffer.as_mut_ptr());
         // SAFETY: the shapes fit their slices (asserted) and consist of whole tiles.
-        return unsafe { x86::gather(matrix.as_ptr(), shape, buffer.as_mut_ptr(), pitch) };
+        return unsafe { gather_tiles(from, shape, to, pitch) };
     }
     for row in 0..shape.rows {
         for column in 0..shape.width {
             buffer[column * pitch + row] = matrix[row * shape.stride + column];
         }
     }
+}
+
+/// # Safety
+/// See [`gather`]: whole tiles within both arrays.
+unsafe fn gather_tiles(matrix: *const Complex64, shape: Shape, buffer: *mut Complex64, pitch: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if detected!("avx512f", "avx2", "fma", "f16c") {
+        // SAFETY: the caller's contract, and the CPU has the features.
+        return unsafe { x86::gather_avx512(matrix, shape, buffer, pitch) };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { gather_with::<Plain>(matrix, shape, buffer, pitch) };
 }
 
 /// `matrix[row * stride + column] = buffer[column * pitch + row]`.
@@ -56,10 +97,12 @@ pub(super) fn gather(matrix: &[Complex64], shape: Shape, buffer: &mut [Complex64
 pub(super) fn scatter(buffer: &[Complex64], pitch: usize, matrix: &mut [Complex64], shape: Shape) {
     let across = Shape { rows: shape.width, width: shape.rows, stride: pitch };
     assert!(shape.fits(matrix.len()) && across.fits(buffer.len()), "scatter: slice too short");
-    #[cfg(target_arch = "x86_64")]
     if shape.whole_tiles() && matrix.as_ptr().align_offset(64) == 0 {
+        let (from, to) = (buffer.as_ptr(), matrix.as_mut_ptr());
         // SAFETY: the shapes fit their slices (asserted), consist of whole tiles, and each tile row starts on a cache line.
-        return unsafe { x86::scatter(buffer.as_ptr(), pitch, matrix.as_mut_ptr(), shape) };
+        unsafe { scatter_tiles(from, pitch, to, shape) };
+        // MPI and other readers expect it done.
+        return stream_end();
     }
     for row in 0..shape.rows {
         for column in 0..shape.width {
@@ -68,37 +111,79 @@ pub(super) fn scatter(buffer: &[Complex64], pitch: usize, matrix: &mut [Complex6
     }
 }
 
+/// # Safety
+/// See [`scatter`]: whole tiles within both arrays, the matrix on a cache line.
+unsafe fn scatter_tiles(buffer: *const Complex64, pitch: usize, matrix: *mut Complex64, shape: Shape) {
+    #[cfg(target_arch = "x86_64")]
+    if detected!("avx512f", "avx2", "fma", "f16c") {
+        // SAFETY: the caller's contract, and the CPU has the features.
+        return unsafe { x86::scatter_avx512(buffer, pitch, matrix, shape) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    type Baseline = x86::Sse2Stream;
+    #[cfg(target_arch = "aarch64")]
+    type Baseline = aarch64::NeonStream;
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    type Baseline = Plain;
+    // SAFETY: the caller's contract.
+    unsafe { scatter_with::<Baseline>(buffer, pitch, matrix, shape) };
+}
+
+#[inline(always)]
+unsafe fn gather_with<M: Move>(matrix: *const Complex64, shape: Shape, buffer: *mut Complex64, pitch: usize) {
+    for row in (0..shape.rows).step_by(TILE) {
+        for column in (0..shape.width).step_by(TILE) {
+            for next in 0..TILE {
+                prefetch(matrix.wrapping_add((row + AHEAD + next) * shape.stride + column));
+            }
+            // SAFETY: the tile lies within both arrays.
+            unsafe {
+                let from = matrix.add(row * shape.stride + column);
+                M::tile(from, shape.stride, buffer.add(column * pitch + row), pitch);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scatter_with<M: Move>(
+    buffer: *const Complex64,
+    pitch: usize,
+    matrix: *mut Complex64,
+    shape: Shape,
+) {
+    for row in (0..shape.rows).step_by(TILE) {
+        for column in (0..shape.width).step_by(TILE) {
+            // SAFETY: the tile lies within both arrays; its rows start on cache lines.
+            unsafe {
+                let to = matrix.add(row * shape.stride + column);
+                M::tile(buffer.add(column * pitch + row), pitch, to, shape.stride);
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _MM_HINT_T0, _mm_loadu_pd, _mm_prefetch, _mm_sfence, _mm_storeu_pd, _mm_stream_pd, _mm512_loadu_pd,
-        _mm512_shuffle_f64x2, _mm512_storeu_pd, _mm512_stream_pd,
+        _mm_loadu_pd, _mm_stream_pd, _mm512_loadu_pd, _mm512_shuffle_f64x2, _mm512_storeu_pd,
+        _mm512_stream_pd,
     };
 
-    use super::{AHEAD, Complex64, Shape, TILE};
-    use crate::cpu::detected;
+    use super::{Complex64, Move, Shape, TILE, gather_with, scatter_with};
 
-    /// Transposes one tile.
-    trait Move {
-        /// # Safety
-        /// Four elements at each of four places `from_stride` (to_stride) apart are readable (writable), the CPU has the
-        /// instructions, and for streaming the places written to are aligned to what is stored.
-        unsafe fn tile(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize);
-    }
-
-    struct Sse2<const STREAM: bool>;
+    pub(super) struct Sse2Stream;
     struct Avx512<const STREAM: bool>;
 
-    impl<const STREAM: bool> Move for Sse2<STREAM> {
+    impl Move for Sse2Stream {
         #[inline(always)]
-        unsafe fn tile(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+        unsafe fn tile(from: *const Complex64, from_stride: usize, to: *mut Complex64, to_stride: usize) {
             for i in 0..TILE {
                 for j in 0..TILE {
                     // SAFETY: the caller's contract; SSE2 is part of the x86-64 baseline.
                     unsafe {
-                        let value = _mm_loadu_pd(from.add(2 * (j * from_stride + i)));
-                        let place = to.add(2 * (i * to_stride + j));
-                        if STREAM { _mm_stream_pd(place, value) } else { _mm_storeu_pd(place, value) }
+                        let value = _mm_loadu_pd(from.add(j * from_stride + i).cast());
+                        _mm_stream_pd(to.add(i * to_stride + j).cast(), value);
                     }
                 }
             }
@@ -107,10 +192,10 @@ mod x86 {
 
     impl<const STREAM: bool> Move for Avx512<STREAM> {
         #[inline(always)]
-        unsafe fn tile(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+        unsafe fn tile(from: *const Complex64, from_stride: usize, to: *mut Complex64, to_stride: usize) {
             // SAFETY: the caller's contract.
             unsafe {
-                let row = |j: usize| _mm512_loadu_pd(from.add(2 * j * from_stride));
+                let row = |j: usize| _mm512_loadu_pd(from.add(j * from_stride).cast());
                 let (r0, r1, r2, r3) = (row(0), row(1), row(2), row(3));
                 let (a, b) = (_mm512_shuffle_f64x2::<0x44>(r0, r1), _mm512_shuffle_f64x2::<0xee>(r0, r1));
                 let (c, d) = (_mm512_shuffle_f64x2::<0x44>(r2, r3), _mm512_shuffle_f64x2::<0xee>(r2, r3));
@@ -121,99 +206,59 @@ mod x86 {
                     _mm512_shuffle_f64x2::<0xdd>(b, d),
                 ];
                 for (i, column) in columns.into_iter().enumerate() {
-                    let place = to.add(2 * i * to_stride);
-                    if STREAM { _mm512_stream_pd(place, column) } else { _mm512_storeu_pd(place, column) }
+                    let place = to.add(i * to_stride).cast();
+                    if STREAM {
+                        _mm512_stream_pd(place, column);
+                    } else {
+                        _mm512_storeu_pd(place.cast(), column);
+                    }
                 }
             }
         }
     }
 
-    /// # Safety
-    /// See [`super::gather`]: whole tiles within both arrays.
-    pub(super) unsafe fn gather(
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn gather_avx512(
         matrix: *const Complex64,
         shape: Shape,
         buffer: *mut Complex64,
         pitch: usize,
     ) {
-        // SAFETY: the caller's contract, and the CPU has what is chosen.
-        unsafe {
-            if detected!("avx512f", "avx2", "fma", "f16c") {
-                gather_avx512(matrix, shape, buffer, pitch);
-            } else {
-                gather_with::<Sse2<false>>(matrix, shape, buffer, pitch);
-            }
-        }
-    }
-
-    /// # Safety
-    /// See [`super::scatter`]: whole tiles within both arrays, the matrix on a cache line.
-    pub(super) unsafe fn scatter(
-        buffer: *const Complex64,
-        pitch: usize,
-        matrix: *mut Complex64,
-        shape: Shape,
-    ) {
-        // SAFETY: the caller's contract, and the CPU has what is chosen.
-        unsafe {
-            if detected!("avx512f", "avx2", "fma", "f16c") {
-                scatter_avx512(buffer, pitch, matrix, shape);
-            } else {
-                scatter_with::<Sse2<true>>(buffer, pitch, matrix, shape);
-            }
-            // Streaming stores are weakly ordered; MPI and other readers expect them done.
-            _mm_sfence();
-        }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    unsafe fn gather_avx512(matrix: *const Complex64, shape: Shape, buffer: *mut Complex64, pitch: usize) {
         // SAFETY: the caller's contract.
         unsafe { gather_with::<Avx512<false>>(matrix, shape, buffer, pitch) }
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn scatter_avx512(buffer: *const Complex64, pitch: usize, matrix: *mut Complex64, shape: Shape) {
-        // SAFETY: the caller's contract.
-        unsafe { scatter_with::<Avx512<true>>(buffer, pitch, matrix, shape) }
-    }
-
-    #[inline(always)]
-    unsafe fn gather_with<M: Move>(
-        matrix: *const Complex64,
-        shape: Shape,
-        buffer: *mut Complex64,
-        pitch: usize,
-    ) {
-        for row in (0..shape.rows).step_by(TILE) {
-            for column in (0..shape.width).step_by(TILE) {
-                for next in 0..TILE {
-                    let place = matrix.wrapping_add((row + AHEAD + next) * shape.stride + column);
-                    // SAFETY: a prefetch never faults, whatever the address.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
-                }
-                // SAFETY: the tile lies within both arrays.
-                unsafe {
-                    let from = matrix.add(row * shape.stride + column).cast();
-                    M::tile(from, shape.stride, buffer.add(column * pitch + row).cast(), pitch);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scatter_with<M: Move>(
+    pub(super) unsafe fn scatter_avx512(
         buffer: *const Complex64,
         pitch: usize,
         matrix: *mut Complex64,
         shape: Shape,
     ) {
-        for row in (0..shape.rows).step_by(TILE) {
-            for column in (0..shape.width).step_by(TILE) {
-                // SAFETY: the tile lies within both arrays; its rows start on cache lines.
-                unsafe {
-                    let to = matrix.add(row * shape.stride + column).cast();
-                    M::tile(buffer.add(column * pitch + row).cast(), pitch, to, shape.stride);
+        // SAFETY: the caller's contract.
+        unsafe { scatter_with::<Avx512<true>>(buffer, pitch, matrix, shape) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use std::arch::aarch64::vld1q_f64;
+
+    use super::{Complex64, Move, TILE};
+    use crate::memory::stream_pair;
+
+    pub(super) struct NeonStream;
+
+    impl Move for NeonStream {
+        #[inline(always)]
+        unsafe fn tile(from: *const Complex64, from_stride: usize, to: *mut Complex64, to_stride: usize) {
+            for i in 0..TILE {
+                for j in (0..TILE).step_by(2) {
+                    // SAFETY: the caller's contract; NEON is part of the aarch64 baseline.
+                    unsafe {
+                        let value = |j: usize| vld1q_f64(from.add(j * from_stride + i).cast());
+                        stream_pair(to.add(i * to_stride + j).cast(), [value(j), value(j + 1)]);
+                    }
                 }
             }
         }

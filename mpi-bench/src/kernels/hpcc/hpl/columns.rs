@@ -1,5 +1,6 @@
 //! The innermost loop of the panel factorisation: one pass over a column that applies all earlier columns of its block and
-//! finds the largest element. The same source is compiled for AVX-512 and AVX2 and chosen at run time.
+//! finds the largest element. The same source is compiled for AVX-512 and AVX2 and chosen at run time; on aarch64 the
+//! baseline has NEON and fused operations.
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::detected;
@@ -22,7 +23,7 @@ pub(super) fn eliminate(column: &mut [f64], earlier: &[f64], ld: usize, factors:
             return unsafe { x86::eliminate_avx2(column, earlier, ld, factors) };
         }
     }
-    eliminate_plain::<false>(column, earlier, ld, factors)
+    eliminate_plain::<{ cfg!(target_arch = "aarch64") }>(column, earlier, ld, factors)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -205,43 +205,67 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
-    use std::arch::asm;
+    use std::arch::aarch64::{float64x2_t, vaddq_f64, vld1q_f64, vmulq_n_f64};
 
     use super::Loops;
+    use crate::memory::stream_pair;
 
-    /// Stores pairs with STNP, the non-temporal hint; NEON is part of the aarch64 baseline.
+    /// Elements of two vectors, which are stored together.
+    const LANES: usize = 4;
+
+    /// Stores pairs of vectors with STNP, the non-temporal hint; NEON is part of the aarch64 baseline.
     pub(super) const NEON_PAIR_STREAM: Loops = Loops { names: ["neon-stnp"; 4], copy, scale, add, triad };
 
-    fn each(out: &mut [f64], n: usize, op: impl Fn(usize) -> f64) -> usize {
-        let whole = n.min(out.len()) & !1;
-        for i in (0..whole).step_by(2) {
-            let (x, y) = (op(i), op(i + 1));
-            // SAFETY: i + 1 < whole <= out.len(); stnp writes those two elements only.
+    /// Applies `op` to whole pairs of vectors; returns how many elements are done.
+    #[inline(always)]
+    fn each(
+        out: &mut [f64],
+        inputs: [&[f64]; 2],
+        op: impl Fn(float64x2_t, float64x2_t) -> float64x2_t,
+    ) -> usize {
+        let n = inputs.iter().fold(out.len(), |n, input| n.min(input.len()));
+        let whole = n - n % LANES;
+        for i in (0..whole).step_by(LANES) {
+            // SAFETY: i + LANES <= whole <= the length of all three slices.
             unsafe {
-                asm!("stnp {x:d}, {y:d}, [{p}]", x = in(vreg) x, y = in(vreg) y, p = in(reg) out.as_mut_ptr().add(i),
-                    options(nostack, preserves_flags));
+                let [x, y] = inputs.map(|input| input.as_ptr().add(i));
+                let low = op(vld1q_f64(x), vld1q_f64(y));
+                let high = op(vld1q_f64(x.add(2)), vld1q_f64(y.add(2)));
+                stream_pair(out.as_mut_ptr().add(i), [low, high]);
             }
         }
         whole
     }
 
+    #[inline(always)]
+    fn plus(a: float64x2_t, b: float64x2_t) -> float64x2_t {
+        // SAFETY: NEON is part of the aarch64 baseline.
+        unsafe { vaddq_f64(a, b) }
+    }
+
+    #[inline(always)]
+    fn times(a: float64x2_t, s: f64) -> float64x2_t {
+        // SAFETY: as above.
+        unsafe { vmulq_n_f64(a, s) }
+    }
+
     fn copy(c: &mut [f64], a: &[f64]) {
-        let done = each(c, a.len(), |i| a[i]);
+        let done = each(c, [a, a], |a, _| a);
         super::copy(&mut c[done..], &a[done..]);
     }
 
     fn scale(b: &mut [f64], c: &[f64], s: f64) {
-        let done = each(b, c.len(), |i| s * c[i]);
+        let done = each(b, [c, c], |c, _| times(c, s));
         super::scale(&mut b[done..], &c[done..], s);
     }
 
     fn add(c: &mut [f64], a: &[f64], b: &[f64]) {
-        let done = each(c, a.len().min(b.len()), |i| a[i] + b[i]);
+        let done = each(c, [a, b], plus);
         super::add(&mut c[done..], &a[done..], &b[done..]);
     }
 
     fn triad(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
-        let done = each(a, b.len().min(c.len()), |i| b[i] + s * c[i]);
+        let done = each(a, [b, c], |b, c| plus(b, times(c, s)));
         super::triad(&mut a[done..], &b[done..], &c[done..], s);
     }
 }

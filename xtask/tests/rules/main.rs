@@ -3,6 +3,7 @@
 //!
 //! May not: build or start anything but `cargo metadata` and this crate's own program.
 
+mod architectures;
 mod clock;
 mod crates;
 mod docs;

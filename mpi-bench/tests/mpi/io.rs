@@ -434,14 +434,15 @@ fn waits_until_empty(dir: &Path, what: &str) {
     }
 }
 
-/// Arguments of runs that take long on a small file, also where nothing is slow: Debian 13 has /tmp in memory.
+/// Arguments of runs that take long, also where nothing is slow: Debian 13 has /tmp in memory. Each phase takes seconds there, or
+/// `--timeout`, which counts from phase to phase, waits for a slow one; the file stays small because nobody waits for its end.
 fn long_runs(dir: &Path) -> [Vec<String>; 3] {
     let file = dir.join("data").display().to_string();
     let at = dir.display().to_string();
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     [
-        words(&format!("ior -F -u -b 64m -t 64 -Y -i 100000 -o {file}")),
-        words(&format!("ior -a MPIIO -b 64m -t 64 -i 100000 -o {file}")),
+        words(&format!("ior -F -u -b 1g -t 64 -Y -i 100000 -o {file}")),
+        words(&format!("ior -a MPIIO -b 1g -t 64 -i 100000 -o {file}")),
         words(&format!(
             "run iozone --repeat 100000 --param file=256m --param record=4k --param sync=yes --dir {at}"
         )),
@@ -467,7 +468,9 @@ fn ctrl_c_and_termination_leave_no_file() {
 fn a_time_out_leaves_no_file() {
     let dir = tempfile::tempdir().expect("tempdir");
     for args in long_runs(dir.path()) {
+        let begin = Instant::now();
         let output = mpirun(2).args(&args).args(["--timeout", "1"]).output().expect("the launcher starts");
+        assert!(begin.elapsed() < Duration::from_secs(20), "{args:?} ended after {:?}", begin.elapsed());
         assert!(!output.status.success(), "{args:?}: {}", text(&output));
         assert_eq!(stderr(&output).matches("within --timeout").count(), 1, "{args:?}: {}", text(&output));
         waits_until_empty(dir.path(), &format!("{args:?}"));

@@ -35,7 +35,8 @@ pub enum Knob {
     EmulatorAffinity,
     /// Affinity of IOThread n.
     IothreadAffinity(u32),
-    /// CPU shares (cgroup v1) or weight (v2), in libvirt's unit: v1 2..=262144 default 1024, v2 1..=10000 default 100.
+    /// CPU shares (cgroup v1) or weight (v2), in libvirt's unit: v1 2..=262144 default 1024, v2 1..=10000 default 100
+    /// (1 is not used: libvirt may refuse it).
     CpuShares,
     /// Nice value of every thread of the guest, -20..=19; only where there are no cgroups.
     CpuNice,

@@ -56,12 +56,13 @@ impl Controller for Priority {
 }
 
 /// Shares that a weight stands for: the default weight is the platform's default value, also for the guests that are not
-/// turned, so that others cannot be scaled away from it where v2's whole steps are coarse.
+/// turned, so that others cannot be scaled away from it where v2's whole steps are coarse. The kernel's v2 has a weight of 1, but
+/// libvirt 9.0 (Debian 12) checks v1's bounds there too and refuses it.
 fn shares(domain: PriorityDomain, weight: u32, times: u64) -> Option<u64> {
     let unit = u64::from(GuestMeta::default().weight);
     let (default, least, most) = match domain {
         PriorityDomain::CgroupV1 => (1024, 2, 262_144),
-        PriorityDomain::CgroupV2 => (100, 1, 10_000),
+        PriorityDomain::CgroupV2 => (100, 2, 10_000),
         PriorityDomain::Nice | PriorityDomain::None => return None,
     };
     Some(((u64::from(weight) * times * default + unit / 2) / unit).clamp(least, most))

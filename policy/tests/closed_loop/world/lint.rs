@@ -209,7 +209,7 @@ impl Lint {
             (KnobValue::Cpus(_), _) if self.truth.get(&(c.guest, c.knob)) == Some(&c.to) => true,
             (KnobValue::Cpus(set), _) => !set.is_empty() && set.minus(&host.topology.cpu_set()).is_empty(),
             (KnobValue::Shares(s), PriorityDomain::CgroupV1) => (2..=262_144).contains(s),
-            (KnobValue::Shares(s), PriorityDomain::CgroupV2) => (1..=10_000).contains(s),
+            (KnobValue::Shares(s), PriorityDomain::CgroupV2) => (2..=10_000).contains(s),
             (KnobValue::Nice(n), PriorityDomain::Nice) => (0..=19).contains(n),
             _ => false,
         };

@@ -8,6 +8,7 @@ use crate::memory::prefetch;
 const AHEAD: usize = 6;
 
 /// Rows `rows` of `depth` columns of A (which starts at the first of both) into panels of `MR` rows.
+#[inline(always)]
 pub(super) fn rows<const MR: usize>(a: Mat<'_>, rows: usize, depth: usize, out: &mut [f64]) {
     let whole = rows / MR * MR;
     for step in 0..depth {

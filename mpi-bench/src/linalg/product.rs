@@ -4,16 +4,22 @@
 //! cache while all panels of a block of A, packed in the second-level cache, pass by it; the packed block of B is in the last
 //! level. A panel of B is packed just before its first use. One thread. May not: allocate after `new`.
 
+use std::ops::Range;
+
 use super::cache::Caches;
 use super::tile::{Factors, LARGEST, Tile, candidates};
 use super::{Mat, MatMut, fits};
 use crate::error::Result;
-use crate::memory::{Array, Pages};
+use crate::memory::{Array, Pages, prefetch_second};
 
 /// The most bytes of a packed block of B. Larger ones save packing A again, for more memory.
 const MOST_OF_B: usize = 10 << 20;
 /// Panels of B up to which packing A costs more than reading it where it is.
 const THIN: usize = 6;
+/// Panels of B during which the next block of A is asked for.
+const LAST: usize = 24;
+/// Elements of a cache line.
+const LINE: usize = 8;
 
 /// The buffers of a product, and what computes it. Made once per kernel, so that no page fault falls into a timed region.
 pub struct Product {
@@ -129,6 +135,7 @@ impl Product {
                     let a = if in_place { a } else { Mat { data: &self.a[row * depth..], ld: tile.rows } };
                     let next = block.after(tile, b, (top, left), (row, height));
                     let rows = tile.rows.min(height - row);
+                    block.ask_for_a(tile, (top, left), (row, height));
                     block.tile(tile, &Factors { depth, a, b, cols, next }, (top + row, left), rows);
                 }
             }
@@ -166,6 +173,24 @@ impl Block<'_> {
         panel.as_ptr().wrapping_add(words + words * row / height)
     }
 
+    /// Asks the second-level cache for a part of the block of A below this one, before each of the tiles beside the last panels
+    /// of B. Any earlier, what passes by would have driven it out again.
+    fn ask_for_a(&self, tile: &Tile, (top, left): (usize, usize), (row, height): (usize, usize)) {
+        let panels = (self.width - left).div_ceil(tile.cols);
+        if panels > LAST || top + height >= self.height {
+            return;
+        }
+        let (beside, in_column) = (height.div_ceil(tile.rows), height.div_ceil(LINE) + 1);
+        let all = self.width.div_ceil(tile.cols).min(LAST);
+        let tile = (all - panels) * beside + row / tile.rows;
+        for line in part(tile, all * beside, in_column * self.depth) {
+            let (column, line) = (line / in_column, line % in_column);
+            prefetch_second(
+                self.a.data.as_ptr().wrapping_add(top + height + line * LINE + column * self.a.ld),
+            );
+        }
+    }
+
     /// The tile of C at this place, of which so many rows are inside.
     fn tile(&mut self, tile: &Tile, factors: &Factors<'_>, (top, left): (usize, usize), rows: usize) {
         let ld = self.c.ld;
@@ -181,6 +206,11 @@ impl Block<'_> {
             }
         }
     }
+}
+
+/// Part `at` of `all`, divided into so many.
+fn part(at: usize, parts: usize, all: usize) -> Range<usize> {
+    at * all / parts..(at + 1) * all / parts
 }
 
 /// Parts of `all`, each at most `most` and a multiple of `unit`, as equal as can be.
@@ -202,7 +232,7 @@ fn scale((m, n): (usize, usize), beta: f64, c: &mut MatMut<'_>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Caches, Mat, MatMut, Product, candidates, even};
+    use super::{Caches, Mat, MatMut, Product, candidates, even, part};
 
     /// Small enough for many blocks in small products.
     const SMALL: Caches = Caches { first: 1 << 10, second: 96 << 10, share_of_last: 64 << 10 };
@@ -280,6 +310,25 @@ mod tests {
         let mut product = Product::new((2, 2, 2)).expect("small");
         product.gemm((2, 2, 2), 0.0, of_a, of_a, 2.0, &mut MatMut { data: &mut c, ld: 2 });
         assert_eq!(c, [2.0, 4.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    fn columns_of_a_that_follow_each_other_in_place_are_taken_as_such() {
+        for tile in candidates() {
+            for more in [0, 1] {
+                let shape = (tile.rows, tile.cols + 1, 75);
+                let mut product = Product::with(tile, SMALL, shape).expect("small");
+                compare(&mut product, shape, (more, 0, 0), (1.5, -0.5));
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_together_are_the_whole() {
+        for (parts, all) in [(1, 7), (7, 1), (3, 10), (10, 30), (240, 11_408)] {
+            let asked: Vec<usize> = (0..parts).flat_map(|at| part(at, parts, all)).collect();
+            assert_eq!(asked, (0..all).collect::<Vec<_>>(), "{all} in {parts}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::cpu::detected;
 
 /// Steps between two requests for C and for what comes next.
 const CHUNK: usize = 8;
+/// Chunks before the last step from which on C is asked for.
+const LATE: usize = 20;
 /// Steps by which A is asked for ahead of its use.
 const AHEAD: usize = 16;
 /// Elements of the largest tile.
@@ -62,7 +64,7 @@ pub(super) fn candidates() -> Vec<&'static Tile> {
 /// (third argument plus the product of the others) and a vector type `V`.
 macro_rules! tile {
     ($name:literal, $vectors:literal x $lanes:literal by $cols:literal, $pack:expr $(, $features:literal)?) => {
-        use super::{AHEAD, CHUNK, Factors, Mat, Tile, pack};
+        use super::{AHEAD, CHUNK, Factors, LATE, Mat, Tile, pack};
         use crate::memory::{prefetch, prefetch_second};
 
         const ROWS: usize = $vectors * $lanes;
@@ -72,28 +74,47 @@ macro_rules! tile {
             rows: ROWS,
             cols: $cols,
             run: |factors, beta, c, ld| {
-                let run = if beta == 0.0 { run::<false> } else { run::<true> };
+                let run = match (beta == 0.0, factors.a.ld == ROWS) {
+                    (true, true) => run::<false, true>,
+                    (true, false) => run::<false, false>,
+                    (false, true) => run::<true, true>,
+                    (false, false) => run::<true, false>,
+                };
                 // SAFETY: `candidates` lists this tile only where the CPU has the features.
                 unsafe { run(factors, beta, c, ld) }
             },
-            pack_a: pack::rows::<ROWS>,
+            pack_a: |a, rows, depth, out| {
+                // SAFETY: as for `run`.
+                unsafe { pack_rows(a, rows, depth, out) }
+            },
             pack_b: $pack,
         };
 
-        /// One step.
+        /// [`pack::rows`], compiled for these vectors.
+        ///
+        /// # Safety
+        /// The CPU has the features.
+        $(#[target_feature(enable = $features)])?
+        unsafe fn pack_rows(a: Mat<'_>, rows: usize, depth: usize, out: &mut [f64]) {
+            pack::rows::<ROWS>(a, rows, depth, out);
+        }
+
+        /// One step. A `PACKED` A is one stream, which the hardware fetches ahead by itself.
         ///
         /// # Safety
         /// `a` and `b` point to `ROWS` and `$cols` elements; the CPU has the features.
         #[inline]
         $(#[target_feature(enable = $features)])?
-        unsafe fn step(sums: &mut [[V; $vectors]; $cols], a: *const f64, ld: usize, b: *const f64) {
+        unsafe fn step<const PACKED: bool>(sums: &mut [[V; $vectors]; $cols], a: *const f64, ld: usize, b: *const f64) {
             let mut piece = [splat(0.0); $vectors];
             for (r, piece) in piece.iter_mut().enumerate() {
                 // SAFETY: r + 1 vectors are at most ROWS.
                 *piece = unsafe { load(a.add(r * $lanes)) };
             }
-            for line in (0..ROWS).step_by(8) {
-                prefetch(a.wrapping_add(AHEAD * ld + line));
+            if !PACKED {
+                for line in (0..ROWS).step_by(8) {
+                    prefetch(a.wrapping_add(AHEAD * ld + line));
+                }
             }
             for (j, column) in sums.iter_mut().enumerate() {
                 // SAFETY: j < the columns.
@@ -104,35 +125,40 @@ macro_rules! tile {
             }
         }
 
-        /// See `Tile::run`; `READ` is whether C is read, which is no question for each vector.
+        /// See `Tile::run`; `READ` is whether C is read, which is no question for each vector, and `PACKED` whether the columns
+        /// of A follow each other.
         ///
         /// # Safety
         /// The CPU has the features.
         $(#[target_feature(enable = $features)])?
-        unsafe fn run<const READ: bool>(factors: &Factors<'_>, beta: f64, c: &mut [f64], ld: usize) {
+        unsafe fn run<const READ: bool, const PACKED: bool>(factors: &Factors<'_>, beta: f64, c: &mut [f64], ld: usize) {
             let Factors { depth, a: Mat { data, ld: stride }, b, cols, mut next } = *factors;
             assert!(depth > 0 && data.len() >= (depth - 1) * stride + ROWS && b.len() >= depth * $cols);
             assert!((1..=$cols).contains(&cols) && c.len() >= (cols - 1) * ld + ROWS);
+            let stride = if PACKED { ROWS } else { stride };
             let (c, mut a, mut b) = (c.as_mut_ptr(), data.as_ptr(), b.as_ptr());
             let mut sums = [[splat(0.0); $vectors]; $cols];
+            // Earlier, what passes by would have driven C out of the first-level cache again.
+            let first = (depth / CHUNK).saturating_sub(LATE);
             for chunk in 0..depth / CHUNK {
-                if chunk < cols {
+                let column = chunk.wrapping_sub(first);
+                if column < cols {
                     for line in (0..ROWS).step_by(8) {
-                        prefetch(c.wrapping_add(chunk * ld + line));
+                        prefetch(c.wrapping_add(column * ld + line));
                     }
-                    prefetch(c.wrapping_add(chunk * ld + ROWS - 1));
+                    prefetch(c.wrapping_add(column * ld + ROWS - 1));
                 }
                 prefetch_second(next);
                 next = next.wrapping_add(8);
                 for _ in 0..CHUNK {
                     // SAFETY: fewer than `depth` steps were made, and the first assert.
-                    unsafe { step(&mut sums, a, stride, b) };
+                    unsafe { step::<PACKED>(&mut sums, a, stride, b) };
                     (a, b) = (a.wrapping_add(stride), b.wrapping_add($cols));
                 }
             }
             for _ in 0..depth % CHUNK {
                 // SAFETY: as above.
-                unsafe { step(&mut sums, a, stride, b) };
+                unsafe { step::<PACKED>(&mut sums, a, stride, b) };
                 (a, b) = (a.wrapping_add(stride), b.wrapping_add($cols));
             }
             let factor = splat(beta);

@@ -33,6 +33,10 @@ const COLUMNS: [&str; 21] = [
 /// How many of them a build has: with neither pwrite nor pwritev, with pwrite, with both.
 const WIDTHS: [usize; 3] = [13, 17, 21];
 
+/// Where the column pread begins: it has eight places and no space before it, so that 9.5 GiB/s would be read as one number
+/// with the column before.
+const PREAD: usize = 161;
+
 /// What iozone's throughput mode calls the processes of a test, and our name of it: those that one process does, too, and
 /// the one that is only here.
 pub(super) const DOERS: [(&str, &str); 5] = [
@@ -59,7 +63,9 @@ pub(super) fn columns<'a>(tables: impl Iterator<Item = &'a BTreeMap<String, f64>
 /// The first line of iozone's table: two sizes and as many rates as a build has.
 pub(super) fn table(text: &str) -> Option<BTreeMap<String, f64>> {
     let numbers = |line: &str| -> Option<Vec<f64>> {
-        let all: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
+        let (head, tail) = line.split_at_checked(PREAD).unwrap_or((line, ""));
+        let words = head.split_whitespace().chain(tail.split_whitespace());
+        let all: Result<Vec<u64>, _> = words.map(str::parse).collect();
         Some(all.ok()?.into_iter().map(|n| n as f64).collect())
     };
     let row =
@@ -115,6 +121,16 @@ mod tests {
         }
         assert_eq!(table(&format!("{head} 262144 1024 {}", line(12))), None);
         assert_eq!(columns(std::iter::empty()).len(), 21);
+    }
+
+    #[test]
+    fn a_pread_that_fills_its_column_is_a_rate_of_its_own() {
+        let line = "          262144    1024  4911805  7492372  9248312  9212590  9474317  8429070 10022730  22038361   \
+                    9920273  6192136  6424151  9682140  9987587  8481477  873753010018894 10170887  7057525   8608711   \
+                    8007582  9735722\n";
+        let rates = table(line).expect("table");
+        assert_eq!((rates["repwrite"], rates["pread"]), (8_737_530.0 / 1024.0, 10_018_894.0 / 1024.0));
+        assert_eq!(rates["repreadv"], 9_735_722.0 / 1024.0);
     }
 
     #[test]

@@ -22,10 +22,29 @@ pub(super) fn rank_from_environment() -> i32 {
         .unwrap_or(0)
 }
 
+/// So many processes the launcher says that it has started, in the variables of Hydra and of Open MPI. Slurm's own is left out:
+/// what a job script starts alone has it too.
+fn started_together() -> Option<i32> {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
+}
+
+/// Refuses ranks that do not know of one another: each would measure as if it were alone, beside the others, and write the same
+/// files.
+fn check_company(ranks: i32) -> Result<()> {
+    match started_together() {
+        Some(started) if started > 1 && ranks == 1 => Err(Error::Environment(format!(
+            "the launcher started {started} processes, but each is alone to MPI: the launcher does not speak the protocol \
+             of the MPI library that this program was built with. Use that library's own launcher; for the MPICH of \
+             Ubuntu 24.04, which was built for PMIx, mpirun.openmpi"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Runs a selection.
 ///
 /// # Errors
-/// Only those from before MPI is up, for the caller to print.
+/// Only those that every rank has by itself, for the caller to print.
 pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
     with_mpi(options.timeout.0, |world| run_on(world, selection, options))
 }
@@ -34,7 +53,7 @@ pub(super) fn run(selection: &Selection, options: &RunOptions) -> Result<Exit> {
 /// stop the others then.
 ///
 /// # Errors
-/// Only those from before MPI is up, for the caller to print.
+/// Only those that every rank has by itself, for the caller to print.
 pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Result<Exit>) -> Result<Exit> {
     // While there is one thread.
     janitor::start()?;
@@ -46,6 +65,7 @@ pub(super) fn with_mpi(timeout: Option<Duration>, body: impl FnOnce(&Team) -> Re
         return Err(Error::Environment("MPI did not start".to_owned()));
     };
     let world = Team::new(mpi::topology::SimpleCommunicator::world());
+    check_company(world.size())?;
     let exit = match body(&world) {
         Ok(exit) => exit,
         Err(error) => {

@@ -176,6 +176,22 @@ fn the_bar_is_drawn_on_the_launcher_s_terminal_and_nowhere_else() {
 }
 
 #[test]
+fn ranks_that_do_not_know_of_one_another_are_refused() {
+    // As a launcher leaves them whose protocol the library does not speak; the variable is the other library's, which is ignored
+    // by this one.
+    let foreign =
+        |prefix: &str| if is_mpich() { format!("OMPI_COMM_WORLD_{prefix}") } else { format!("PMI_{prefix}") };
+    for (rank, words) in [("0", 1), ("1", 0)] {
+        let mut alone = Command::new(PROGRAM);
+        alone.args(["run", "dgemm", "--param", "n=16"]).env(foreign("SIZE"), "2").env(foreign("RANK"), rank);
+        let output = alone.output().expect("starts");
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert_eq!(stderr(&output).matches("started 2 processes, but each is alone").count(), words);
+        assert!(!text(&output).contains("verified"), "{}", text(&output));
+    }
+}
+
+#[test]
 fn a_phase_that_takes_too_long_ends_every_rank() {
     let begin = Instant::now();
     let output = run(3, &["run", "dgemm", "--param", "n=4000", "--timeout", "1.5"]);

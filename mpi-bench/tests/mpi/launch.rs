@@ -3,15 +3,19 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_trimtab-bench");
 
-/// Whether the launcher is MPICH's (Hydra), by the name that build.rs found.
+/// The launcher that goes with the library, by the name that build.rs found.
+const OWN: &str = env!("TRIMTAB_MPIRUN");
+
+/// Whether the library is MPICH.
 pub(crate) fn is_mpich() -> bool {
-    env!("TRIMTAB_MPIRUN").contains("mpich")
+    OWN.contains("mpich")
 }
 
 /// Whether so many ranks come to an end in reasonable time here; says so if not, straight to standard error, which libtest does not
@@ -45,15 +49,33 @@ pub(crate) fn mpirun_each_in(ranks: u32, dirs: &Path) -> Command {
 
 /// A launcher command for `ranks` ranks, oversubscribed and as root where that needs saying.
 fn launcher(ranks: u32) -> Command {
-    let mut command = Command::new(env!("TRIMTAB_MPIRUN"));
+    let mut command = Command::new(if needs_pmix() { "mpirun.openmpi" } else { OWN });
     command.args(["-n", &ranks.to_string()]);
-    if !is_mpich() {
+    if !is_mpich() || needs_pmix() {
         command.arg("--oversubscribe");
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         // More ranks than cores: yield while waiting, or every message costs a scheduler tick.
         command.env("OMPI_MCA_mpi_yield_when_idle", "1");
     }
     command
+}
+
+/// Whether MPICH's own launcher cannot serve its library, but one that speaks PMIx can: Ubuntu 24.04 built it so
+/// (<https://bugs.launchpad.net/bugs/2072338>). The program says it.
+fn needs_pmix() -> bool {
+    static NEEDS: OnceLock<bool> = OnceLock::new();
+    *NEEDS.get_or_init(|| {
+        if !is_mpich() {
+            return false;
+        }
+        let probe = Command::new(OWN).args(["-n", "2", PROGRAM, "run", "osu-barrier"]).output();
+        let alone = text(&probe.expect("the launcher starts")).contains("each is alone to MPI");
+        if alone {
+            // As above: if it cannot be said, nothing is lost but the word.
+            let _ = writeln!(std::io::stderr(), "note: {OWN} cannot start this MPICH, mpirun.openmpi does");
+        }
+        alone
+    })
 }
 
 /// Runs the program as `ranks` ranks.

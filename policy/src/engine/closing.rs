@@ -118,6 +118,8 @@ impl Engine {
     pub(super) fn what_waits(&self, decision: &Decision) -> String {
         match self.hands.waits_for(decision) {
             0 => String::new(),
+            1 => "; 1 knob goes back as soon as its guest can be reached and libvirt does not refuse"
+                .to_owned(),
             n => format!(
                 "; {n} knobs go back as soon as their guests can be reached and libvirt does not refuse"
             ),

@@ -180,8 +180,10 @@ impl Engine {
         self.undo_all_kept(&wanted);
         let handed_back = self.ledger.take_back(guest);
         if !handed_back.is_empty() {
-            let n = handed_back.len();
-            lines.push(format!("{n} knob families that were left to the admin are Trimtab's again"));
+            lines.push(match handed_back.len() {
+                1 => "1 knob family that was left to the admin is Trimtab's again".to_owned(),
+                n => format!("{n} knob families that were left to the admin are Trimtab's again"),
+            });
         }
         self.effects.extend(handed_back);
         let guests: Vec<GuestId> = self.guests.keys().copied().filter(|&id| wanted(id)).collect();

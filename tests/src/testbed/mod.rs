@@ -38,6 +38,7 @@ pub use process::Process;
 pub use util::wait_for;
 
 use keeper::{Keeper, PREFIX};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use util::{mkdir, write};
 
@@ -100,7 +101,7 @@ impl Testbed {
         let accel = accel::accel(&image);
         let work = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .permissions(PermissionsExt::from_mode(0o755))
             .tempdir_in(keeper::temp_dir())
             .map_err(Error::io("make a work directory"))?
             .keep();
@@ -110,7 +111,7 @@ impl Testbed {
         }
         for name in ["plain-init.sh", "systemd-init.sh", "daemon.sh"] {
             let file = work.join("scripts").join(name);
-            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755))
                 .map_err(Error::io(format!("chmod {}", file.display())))?;
         }
         let keeper = Keeper::start(&work)?;
@@ -127,8 +128,11 @@ impl Testbed {
         for dir in ["shared", "guest"] {
             mkdir(&self.work.join(dir))?;
         }
+        // Ubuntu's kernels are for root's eyes alone; a guest of a user's session is to boot them, too.
         let copy = |from: &Path, name: &str| {
-            std::fs::copy(from, self.work.join("guest").join(name))
+            let to = self.work.join("guest").join(name);
+            std::fs::copy(from, &to)
+                .and_then(|_| std::fs::set_permissions(&to, PermissionsExt::from_mode(0o644)))
                 .map_err(Error::io(format!("copy {}", from.display())))
         };
         copy(&image.kernel, "vmlinuz")?;

@@ -82,8 +82,8 @@ impl Tracked {
                 self.unresponsive = true;
                 self.again.insert(ask);
             }
-            // It waited behind others: that says nothing about this guest.
-            Err(LibvirtError::NoSlot { .. }) => {
+            // It waited behind others or was busy: that says nothing about this guest.
+            Err(LibvirtError::NoSlot { .. } | LibvirtError::Busy { .. }) => {
                 self.again.insert(ask);
             }
             // Asked again by the resync that follows a reconnect or a lifecycle event.

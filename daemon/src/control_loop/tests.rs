@@ -153,16 +153,21 @@ fn an_unanswered_question_marks_the_guest_and_is_asked_again() {
 }
 
 #[test]
-fn a_question_that_found_no_slot_is_asked_again_and_marks_nobody() {
+fn a_question_that_was_not_made_is_asked_again_and_marks_nobody() {
     let mut rig = Rig::new();
     rig.connect();
     rig.control.on_metadata(A, Ok(None));
-    let behind = LibvirtError::NoSlot { call: "GetVcpuPinInfo", whom: "a".to_owned(), waited_ms: 1 };
-    rig.control.on_knobs(A, Err(behind));
-    let work = rig.tick();
-    assert!(has(&work, |w| matches!(w, Work::AskGuest(A, _, Ask::Knobs))));
-    rig.stats();
-    assert_eq!(rig.view.borrow().guests[&A].left_alone, None);
+    let (call, whom) = ("GetVcpuPinInfo", "a".to_owned());
+    for not_made in [
+        LibvirtError::NoSlot { call, whom: whom.clone(), waited_ms: 1 },
+        LibvirtError::Busy { call, whom: whom.clone() },
+    ] {
+        rig.control.on_knobs(A, Err(not_made));
+        let work = rig.tick();
+        assert!(has(&work, |w| matches!(w, Work::AskGuest(A, _, Ask::Knobs))));
+        rig.stats();
+        assert_eq!(rig.view.borrow().guests[&A].left_alone, None);
+    }
 }
 
 #[test]

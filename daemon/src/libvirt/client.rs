@@ -11,14 +11,14 @@
 //!
 //! Hence: the bulk call has a time-out of less than a sample; when it expires, the groups that need no monitor are asked
 //! for instead (one sample in which everybody lacks disks); the stuck call is left alone, and a guest whose part is
-//! missing while a bulk call is stuck counts as hung: it is not called until its part is complete again. When several stop at
-//! once, each stops a bulk call before one could tell who they are. As long as that is not known, every call about a guest
-//! begins with its own statistics, NOWAIT: they come at once, and without disks of who holds up a bulk call. They also come so
-//! from one that is busy for a moment, so who was found like this is looked at again, the same way.
+//! missing while a bulk call is stuck is not called until its part is complete again, and counts as hung if that lasts: who is
+//! busy for a moment looks the same. When several stop at once, each stops a bulk call before one could tell who they are. As
+//! long as that is not known, every call about a guest begins with its own statistics, NOWAIT: they come at once, and without
+//! disks of who holds up a bulk call. Who was found hung like this is looked at again, the same way.
 //! May not: decide anything.
 
 use super::config::LibvirtConfig;
-use super::limits::Whom;
+use super::limits::{Missing, Whom};
 use super::link::{Link, connect_proxy, guest_of};
 use super::proxies::{AFFECT_LIVE, DomainProxy};
 use super::stats::Depth;
@@ -84,9 +84,13 @@ impl LibvirtDbus {
         });
         let Some(answer) = answer.await? else {
             let whom = self.link.names.label(id);
-            self.hung(id, &whom);
-            let retry_in_ms = self.link.config.bulk_timeout.as_millis() as u64;
-            return Err(LibvirtError::BackedOff { whom, retry_in_ms });
+            return Err(match self.missing(id, &whom) {
+                Missing::Busy => LibvirtError::Busy { call, whom },
+                Missing::Hung { .. } => {
+                    let retry_in_ms = self.link.config.bulk_timeout.as_millis() as u64;
+                    LibvirtError::BackedOff { whom, retry_in_ms }
+                }
+            });
         };
         if doubtful {
             self.answers(id);
@@ -94,16 +98,18 @@ impl LibvirtDbus {
         Ok(answer)
     }
 
-    /// Notes that a guest holds up a bulk call.
-    fn hung(&self, id: GuestId, name: &str) {
-        if self.link.limits.seen(id, true) {
+    /// Notes that a guest's part of the statistics is missing while a bulk call is stuck.
+    fn missing(&self, id: GuestId, name: &str) -> Missing {
+        let taken_for = self.link.limits.missing(id);
+        if taken_for == (Missing::Hung { news: true }) {
             tracing::warn!(guest = name, "qemu does not answer: left alone until it does");
         }
+        taken_for
     }
 
     /// Notes that a guest answers.
     fn answers(&self, id: GuestId) {
-        if self.link.limits.seen(id, false) {
+        if self.link.limits.complete(id) {
             tracing::info!(guest = self.link.names.label(id), "answers again");
         }
     }
@@ -171,7 +177,9 @@ impl LibvirtDbus {
             let Some(id) = record.stats.id else { continue };
             match record.depth {
                 Depth::Complete => self.answers(id),
-                Depth::WithoutMonitor if stuck => self.hung(id, &record.stats.name),
+                Depth::WithoutMonitor if stuck => {
+                    self.missing(id, &record.stats.name);
+                }
                 _ => {}
             }
         }

@@ -22,6 +22,11 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 /// Longest back-off: a guest that came back is seen within a minute even if no statistics tell.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// A guest whose part of the statistics is missing for less than this is busy and not hung. Assumption: nobody but a hung qemu
+/// holds a domain's job for most of a second; a job of ours takes milliseconds (seen: a guest under TCG on a crowded host was
+/// without its part in one sample and complete in the next).
+const BUSY_MAX: Duration = Duration::from_millis(900);
+
 /// A guest that seems to hang while the bulk statistics cannot tell is looked at so often: each look is one short call.
 const LOOK_AGAIN: Duration = Duration::from_secs(4);
 
@@ -42,11 +47,21 @@ struct Guest {
     /// Calls that were not answered since the last one that was.
     failures: u32,
     until: Option<Instant>,
-    /// Its part of the statistics was missing while a bulk call was stuck: it holds that up, or was just busy. Until then
-    /// it is not looked at again.
+    /// Since when its part of the statistics is missing while a bulk call is stuck: it holds that up, or is just busy.
+    missing: Option<Instant>,
+    /// It was missing for too long to be just busy. Until then it is not looked at again.
     hung: Option<Instant>,
     /// That was said.
     said: bool,
+}
+
+/// What a guest is taken for whose part of the statistics is missing while a bulk call is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It may be about to answer.
+    Busy,
+    /// It hangs; `news`: that was not said yet.
+    Hung { news: bool },
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +233,7 @@ impl Limits {
                 guest.stuck -= usize::from(was_stuck);
                 if answered && guest.stuck == 0 {
                     (guest.failures, guest.until) = (0, None);
+                    guest.missing = None;
                     if guest.hung.is_none() && !guest.said {
                         state.guests.remove(&id);
                     }
@@ -227,7 +243,7 @@ impl Limits {
                 state.stuck_bulk -= 1;
                 if state.stuck_bulk == 0 {
                     // Whoever still hangs stops the next one.
-                    state.guests.values_mut().for_each(|guest| guest.hung = None);
+                    state.guests.values_mut().for_each(|guest| (guest.missing, guest.hung) = (None, None));
                 }
             }
             Whom::Bulk | Whom::Host => {}
@@ -235,16 +251,23 @@ impl Limits {
         again
     }
 
-    /// What statistics say of a guest. True if this is news.
-    pub(super) fn seen(&self, id: GuestId, hung: bool) -> bool {
+    /// The guest's part of the statistics is missing, while a bulk call is stuck.
+    pub(super) fn missing(&self, id: GuestId) -> Missing {
         let mut state = self.lock();
-        if hung {
-            let guest = state.guests.entry(id).or_default();
-            guest.hung = Some(Instant::now() + LOOK_AGAIN);
-            return !std::mem::replace(&mut guest.said, true);
+        let (now, guest) = (Instant::now(), state.guests.entry(id).or_default());
+        let since = *guest.missing.get_or_insert(now);
+        if guest.hung.is_none() && !guest.said && now - since < BUSY_MAX {
+            return Missing::Busy;
         }
+        guest.hung = Some(now + LOOK_AGAIN);
+        Missing::Hung { news: !std::mem::replace(&mut guest.said, true) }
+    }
+
+    /// The guest's part of the statistics is complete. True if it was said to hang.
+    pub(super) fn complete(&self, id: GuestId) -> bool {
+        let mut state = self.lock();
         let Some(guest) = state.guests.get_mut(&id) else { return false };
-        (guest.until, guest.hung) = (None, None);
+        (guest.until, guest.missing, guest.hung) = (None, None, None);
         let news = std::mem::replace(&mut guest.said, false);
         if guest.stuck == 0 {
             state.guests.remove(&id);
@@ -303,6 +326,13 @@ mod tests {
         let (ticket, place) = call(limits, whom);
         limits.timed_out(&ticket);
         (ticket, place)
+    }
+
+    /// A guest's part is missing for as long as it takes.
+    async fn hang(limits: &Limits, id: GuestId) {
+        assert_eq!(limits.missing(id), Missing::Busy);
+        tokio::time::advance(BUSY_MAX).await;
+        assert_eq!(limits.missing(id), Missing::Hung { news: true });
     }
 
     fn back(limits: &Limits, (ticket, place): (Arc<Ticket>, Place), answered: bool) -> bool {
@@ -420,15 +450,44 @@ mod tests {
     async fn who_was_taken_for_hung_is_looked_at_again_also_with_the_reserve() {
         let limits = Limits::new(3);
         let _stuck = [(); 3].map(|()| give_up(&limits, Whom::Bulk));
-        // It was just busy when it was looked at.
-        assert!(limits.seen(A, true) && admit(&limits, A).is_err());
+        // It was busy for long when it was looked at.
+        hang(&limits, A).await;
+        assert!(admit(&limits, A).is_err());
         tokio::time::advance(LOOK_AGAIN).await;
         assert_eq!(admit(&limits, A), Ok(()));
         assert!(limits.may_hang(A), "but carefully");
-        assert!(!limits.seen(A, true) && admit(&limits, A).is_err());
+        assert_eq!(limits.missing(A), Missing::Hung { news: false });
+        assert!(admit(&limits, A).is_err());
         tokio::time::advance(LOOK_AGAIN).await;
-        assert!(limits.seen(A, false), "answers again");
+        assert!(limits.complete(A), "answers again");
         assert_eq!(admit(&limits, A), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_busy_for_a_moment_is_not_hung() {
+        let limits = Limits::new(3);
+        let bulk = give_up(&limits, Whom::Bulk);
+        for _ in 0..3 {
+            assert_eq!(limits.missing(A), Missing::Busy);
+            tokio::time::advance(BUSY_MAX / 2).await;
+            assert_eq!(limits.missing(A), Missing::Busy, "two looks in one moment are one");
+            assert_eq!(admit(&limits, A), Ok(()));
+            assert!(limits.may_hang(A), "it is looked at before it is called");
+            tokio::time::advance(BUSY_MAX / 2 - Duration::from_millis(1)).await;
+            assert!(!limits.complete(A), "nothing was said");
+        }
+        // Who is missing for longer is hung, whatever happens to others meanwhile.
+        assert_eq!(limits.missing(A), Missing::Busy);
+        assert!(!limits.complete(B));
+        tokio::time::advance(BUSY_MAX).await;
+        assert_eq!(limits.missing(A), Missing::Hung { news: true });
+        assert!(admit(&limits, A).is_err());
+        // Another stuck call is another moment.
+        assert_eq!(limits.missing(B), Missing::Busy);
+        back(&limits, bulk, true);
+        let _bulk = give_up(&limits, Whom::Bulk);
+        tokio::time::advance(BUSY_MAX).await;
+        assert_eq!(limits.missing(B), Missing::Busy);
     }
 
     #[tokio::test(start_paused = true)]
@@ -436,15 +495,16 @@ mod tests {
         let limits = Limits::new(3);
         let bulk = give_up(&limits, Whom::Bulk);
         assert!(limits.may_hang(A) && limits.may_hang(B));
-        assert!(limits.seen(A, true) && !limits.seen(A, true));
+        hang(&limits, A).await;
+        assert_eq!(limits.missing(A), Missing::Hung { news: false });
         assert!(limits.may_hang(A) && !limits.may_hang(B));
         assert!(admit(&limits, A).is_err());
-        assert!(limits.seen(A, false) && !limits.seen(A, false));
+        assert!(limits.complete(A) && !limits.complete(A));
         assert_eq!(admit(&limits, A), Ok(()));
         // The bulk call that it held up has come back: it may be asked, and its answer is news.
-        assert!(limits.seen(A, true));
+        hang(&limits, A).await;
         back(&limits, bulk, true);
         assert_eq!(admit(&limits, A), Ok(()));
-        assert!(limits.seen(A, false));
+        assert!(limits.complete(A));
     }
 }

@@ -82,6 +82,14 @@ pub enum LibvirtError {
         /// How long it waited for one.
         waited_ms: u64,
     },
+    /// The call was not made: the guest was busy for a moment, while another one hangs. Says nothing about the guest.
+    #[error("{call} of {whom}: not made, it was busy")]
+    Busy {
+        /// D-Bus method.
+        call: &'static str,
+        /// Guest name.
+        whom: String,
+    },
     /// The guest did not answer lately; not asked again before its back-off ends.
     #[error("{whom} does not answer, asked again in {retry_in_ms} ms")]
     BackedOff {

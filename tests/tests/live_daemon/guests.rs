@@ -1,6 +1,6 @@
 //! Guests that hang, die, come, go and are renamed: the others and the daemon's rhythm do not notice.
 
-use crate::stage::{Ask, Pulse, SOON, endless_trial, quick};
+use crate::stage::{Ask, Pulse, SOON, Shown, endless_trial, quick};
 use trimtab_tests::testbed::{proc, wait_for};
 use trimtab_tests::{Disk, GuestSpec, Place};
 
@@ -24,13 +24,18 @@ fn live_a_hung_qemu_holds_up_nobody() {
     })
     .unwrap();
     trimtab.ticks(20);
-    let figures = trimtab.shown();
     assert!(trimtab.rhythm(from).unwrap() >= 20);
-    // The others have figures of this moment, the hung one shows that it does nothing.
-    for guest in figures.iter().filter(|guest| guest.name != "burner1") {
-        assert!(guest.cpu_cores.is_some_and(|cores| cores > 0.05), "{guest:?}");
-        assert_eq!(guest.left_alone, None, "{guest:?}");
-    }
+    // The others have figures of this moment, the hung one shows that it does nothing. An emulated guest's monitor is late now
+    // and then on a crowded host, so this need not hold in every sample.
+    wait_for("figures of the others", SOON, || {
+        let others = |guest: &&Shown| guest.name != "burner1";
+        let well =
+            |guest: &&Shown| guest.left_alone.is_none() && guest.cpu_cores.is_some_and(|cores| cores > 0.05);
+        let shown = trimtab.shown();
+        let well = shown.iter().filter(others).filter(well).count();
+        if well == 2 { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .unwrap();
     let writes = trimtab.until("the writer's figures", |_| {
         trimtab.shown_one("writer").write_bytes_per_s.is_some_and(|bytes| bytes > 0.0)
     });

@@ -221,9 +221,25 @@ impl Trimtab {
         self.json(&["status"])
     }
 
-    /// Puts every knob back to what it was before the daemon touched it.
+    /// Puts every knob back to what it was before the daemon touched it. A guest that is late in that moment, as emulated ones
+    /// are now and then, gets its own later.
     pub fn restore(&self) -> Result<()> {
-        self.ctl(&["restore", "--all"]).map(|_| ())
+        match self.ctl(&["restore", "--all"]) {
+            Err(error) if error.to_string().contains("goes on trying") => self.given_back(),
+            answer => answer.map(|_| ()),
+        }
+    }
+
+    /// Waits until no knob is turned: what could not be put back at once is tried again, ever more rarely.
+    pub fn given_back(&self) -> Result<()> {
+        #[derive(Debug, Deserialize)]
+        struct Held {
+            originals: Vec<serde_json::Value>,
+        }
+        wait_for("every knob back", Duration::from_secs(120), || {
+            let all: Vec<Held> = self.json(&["guests"]).map_err(|error| error.to_string())?;
+            if all.iter().all(|guest| guest.originals.is_empty()) { Ok(()) } else { Err(format!("{all:?}")) }
+        })
     }
 
     /// Stops it as systemd would.

@@ -233,8 +233,8 @@ impl Limits {
                 guest.stuck -= usize::from(was_stuck);
                 if answered && guest.stuck == 0 {
                     (guest.failures, guest.until) = (0, None);
-                    guest.missing = None;
-                    if guest.hung.is_none() && !guest.said {
+                    // A look that found its part missing is answered as well.
+                    if guest.missing.is_none() && guest.hung.is_none() && !guest.said {
                         state.guests.remove(&id);
                     }
                 }
@@ -476,10 +476,12 @@ mod tests {
             tokio::time::advance(BUSY_MAX / 2 - Duration::from_millis(1)).await;
             assert!(!limits.complete(A), "nothing was said");
         }
-        // Who is missing for longer is hung, whatever happens to others meanwhile.
+        // Who is missing for longer is hung, whatever happens to others meanwhile, and though each look is itself answered.
+        back(&limits, call(&limits, Whom::Guest(A)), true);
         assert_eq!(limits.missing(A), Missing::Busy);
         assert!(!limits.complete(B));
         tokio::time::advance(BUSY_MAX).await;
+        back(&limits, call(&limits, Whom::Guest(A)), true);
         assert_eq!(limits.missing(A), Missing::Hung { news: true });
         assert!(admit(&limits, A).is_err());
         // Another stuck call is another moment.

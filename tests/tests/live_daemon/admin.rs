@@ -1,7 +1,6 @@
 //! The admin's own change wins, whenever it comes, and is said.
 
-use crate::stage::{Ask, SOON, Stage, endless_trial, quick};
-use trimtab_tests::testbed::wait_for;
+use crate::stage::{Ask, Stage, endless_trial, quick};
 use trimtab_tests::trimtab::{Decision, Trimtab};
 
 /// A knob that the daemon holds at a value of its own: guest, and the virsh command that sets it to something else.
@@ -63,8 +62,7 @@ impl Held {
         trimtab.says(from, &[&self.guest, "by somebody else", self.family, "left alone"]);
         trimtab.ticks(8);
         assert_eq!(stage.host.virsh(&[&self.get]).unwrap(), value);
-        let left_alone = trimtab.shown_one(&self.guest).left_alone.unwrap_or_default();
-        assert!(left_alone.contains(self.family) && left_alone.contains("by somebody else"), "{left_alone}");
+        trimtab.leaves_to_admin(&self.guest, self.family);
         let notes = trimtab.ctl(&["notes", "--guest", &self.guest]).unwrap();
         assert!(notes.contains(self.family) && notes.contains("left alone until"), "{notes}");
     }
@@ -77,7 +75,7 @@ fn live_the_admins_change_wins_over_a_kept_one() {
     let pulse = stage.pulse();
     let mut trimtab = stage.daemon(quick("enforce"));
     trimtab.decision("a kept decision", |decision| decision.verdict == "kept");
-    trimtab.ctl(&["pause"]).unwrap();
+    trimtab.quiet();
     let (knob, from) = (held(&trimtab), trimtab.log().len());
     let value = knob.is_set(&stage);
     knob.wins(&stage, &trimtab, &value, from);
@@ -85,12 +83,7 @@ fn live_the_admins_change_wins_over_a_kept_one() {
     trimtab.process_mut().kill().unwrap();
     let trimtab = stage.daemon(quick("enforce"));
     trimtab.until("three guests", |status| status.guests == 3);
-    wait_for("word of it after a restart", SOON, || {
-        let left_alone = trimtab.shown_one(&knob.guest).left_alone.unwrap_or_default();
-        let said = left_alone.contains(knob.family) && left_alone.contains("by somebody else");
-        if said { Ok(()) } else { Err(left_alone) }
-    })
-    .unwrap();
+    trimtab.leaves_to_admin(&knob.guest, knob.family);
     // Trimtab goes on elsewhere, restores what is its own, and does not touch what is the admin's.
     trimtab.ticks(8);
     trimtab.restore().unwrap();

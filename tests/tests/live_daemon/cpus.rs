@@ -24,7 +24,7 @@ fn live_cpus_leave_and_return() {
     trimtab.quiet();
     trimtab.restore().unwrap();
     // What libvirt refused while a CPU was away is tried again, ever more rarely.
-    trimtab.given_back();
+    trimtab.given_back().unwrap();
     trimtab.stop().unwrap();
     assert_eq!(stage.unlike(&untouched), NONE);
     pulse.beats();

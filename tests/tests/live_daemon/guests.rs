@@ -25,17 +25,12 @@ fn live_a_hung_qemu_holds_up_nobody() {
     .unwrap();
     trimtab.ticks(20);
     assert!(trimtab.rhythm(from).unwrap() >= 20);
-    // The others have figures of this moment, the hung one shows that it does nothing. An emulated guest's monitor is late now
-    // and then on a crowded host, so this need not hold in every sample.
-    wait_for("figures of the others", SOON, || {
-        let others = |guest: &&Shown| guest.name != "burner1";
-        let well =
-            |guest: &&Shown| guest.left_alone.is_none() && guest.cpu_cores.is_some_and(|cores| cores > 0.05);
-        let shown = trimtab.shown();
-        let well = shown.iter().filter(others).filter(well).count();
-        if well == 2 { Ok(()) } else { Err(format!("{shown:?}")) }
-    })
-    .unwrap();
+    // The others have figures of this moment, the hung one shows that it does nothing.
+    let well =
+        |guest: &Shown| guest.left_alone.is_none() && guest.cpu_cores.is_some_and(|cores| cores > 0.05);
+    trimtab.until_shown("figures of the others", |shown| {
+        shown.iter().filter(|guest| guest.name != "burner1").all(well)
+    });
     let writes = trimtab.until("the writer's figures", |_| {
         trimtab.shown_one("writer").write_bytes_per_s.is_some_and(|bytes| bytes > 0.0)
     });
@@ -71,7 +66,7 @@ fn live_a_guest_dies_in_a_trial() {
     assert!(trimtab.shown().iter().all(|guest| guest.name != victim.name()));
     // Another trial, without it, may have begun.
     trimtab.quiet();
-    trimtab.given_back();
+    trimtab.given_back().unwrap();
     untouched.retain(|what, _| !what.starts_with(victim.name()));
     assert_eq!(stage.knobs_of(&survivors), untouched);
     pulse.beats();

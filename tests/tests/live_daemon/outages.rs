@@ -1,6 +1,6 @@
 //! The daemon is killed or stalls, libvirt and the buses restart: trials are closed, and everything is found again.
 
-use crate::stage::{Ask, NONE, Pulse, SOON, Stage, endless_trial, quick};
+use crate::stage::{Ask, NONE, Pulse, Shown, Stage, endless_trial, quick};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ fn live_a_stalled_daemon_is_said_so_and_trusts_no_gap() {
     assert!(closed.outcome.contains("gap"), "{closed:?}");
     trimtab.quiet();
     // To a daemon that wakes up, guests look silent until they have answered once: their knobs wait for that.
-    trimtab.given_back();
+    trimtab.given_back().unwrap();
     assert_eq!(stage.unlike(&untouched), NONE);
     trimtab.stop().unwrap();
 }
@@ -142,12 +142,10 @@ fn outage(stage: &Stage, trimtab: &Trimtab, fault: Fault) {
 
 /// It sees what happens from now on: knobs and figures of all guests.
 fn whole(trimtab: &Trimtab) {
-    wait_for("knobs and figures of all", SOON, || {
-        let shown = trimtab.shown();
-        let whole = shown.iter().all(|guest| !guest.knobs.is_empty() && guest.cpu_cores.is_some());
-        if whole && shown.len() == 3 { Ok(()) } else { Err(format!("{shown:?}")) }
-    })
-    .unwrap();
+    trimtab.until_shown("knobs and figures of all", |shown| {
+        let whole = |guest: &Shown| !guest.knobs.is_empty() && guest.cpu_cores.is_some();
+        shown.len() == 3 && shown.iter().all(whole)
+    });
 }
 
 /// libvirtd hangs: it is there, takes every call and answers none. That is said and holds up neither the daemon nor a guest,
@@ -198,7 +196,7 @@ fn live_libvirt_and_the_bus_may_restart() {
         }
         trimtab.quiet();
         // What libvirtd, busy with finding its guests, refused is tried again.
-        trimtab.given_back();
+        trimtab.given_back().unwrap();
         assert_eq!(stage.unlike(&untouched), NONE, "after {fault:?}");
         trimtab.ctl(&["resume"]).unwrap();
     }

@@ -50,9 +50,10 @@ fn live_observe_and_advise_change_nothing() {
     let trimtab = stage.daemon(quick("observe"));
     trimtab.until("three guests", |status| status.guests == 3);
     // Long enough for a decision, as the next mode shows.
-    let status = trimtab.ticks(20);
-    assert_eq!((status.mode.as_str(), status.objective.is_some()), ("observe", true));
-    assert!(trimtab.shown().iter().all(|guest| guest.cpu_cores.is_some() && !guest.knobs.is_empty()));
+    trimtab.ticks(20);
+    trimtab.until("an objective", |status| status.mode == "observe" && status.objective.is_some());
+    let whole = |guest: &Shown| guest.cpu_cores.is_some() && !guest.knobs.is_empty();
+    trimtab.until_shown("figures and knobs", |shown| shown.iter().all(whole));
     assert_eq!(trimtab.decisions().unwrap(), []);
     assert_eq!(stage.unlike(&untouched), NONE);
 
@@ -80,9 +81,8 @@ fn live_every_change_is_on_record_and_can_be_reverted() {
     let (pulse, untouched) = (stage.pulse(), stage.knobs());
     let trimtab = stage.daemon(quick("observe"));
     trimtab.until("three guests", |status| status.guests == 3);
-    trimtab.ticks(4);
-    let before = values(&trimtab.shown());
-    assert_eq!(before.len(), 1 + 2 + 2 + 3 * 3, "vCPUs, emulators, iothreads, shares: {before:?}");
+    // vCPUs, emulators, iothreads, shares.
+    let before = values(&trimtab.until_shown("every knob", |shown| values(shown).len() == 1 + 2 + 2 + 3 * 3));
 
     trimtab.ctl(&["mode", "enforce"]).unwrap();
     let first = kept(&trimtab, 0);
@@ -98,7 +98,7 @@ fn live_every_change_is_on_record_and_can_be_reverted() {
             assert_eq!(was.as_ref(), Some(&change.from), "{decision:?}");
         }
     }
-    assert_eq!(values(&trimtab.shown()), expected, "{on_record:#?}");
+    trimtab.until_shown("what is on record", |shown| values(shown) == expected);
 
     // Each has its reason, what was expected and what came of it.
     assert!(!first.why.is_empty() && first.expected != 0.0, "{first:?}");
@@ -143,7 +143,9 @@ fn live_restore_puts_everything_back_also_after_an_end() {
     assert_eq!(stage.knobs_of(&others), of_others);
     hung[0].cont().unwrap();
     trimtab.restore().unwrap();
-    trimtab.ctl(&["pause"]).unwrap();
+    // The next trial may have begun.
+    trimtab.quiet();
+    trimtab.given_back().unwrap();
     assert_eq!(stage.unlike(&untouched), NONE, "restored while running");
 
     for how in ["stop", "kill"] {

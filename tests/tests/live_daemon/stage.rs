@@ -150,6 +150,7 @@ pub(crate) struct Shown {
 pub(crate) struct ShownOriginal {
     pub(crate) knob: String,
     pub(crate) ours: String,
+    going_back_to: Option<String>,
 }
 
 impl Stage {
@@ -293,14 +294,16 @@ pub(crate) trait Ask {
     fn decision(&self, what: &str, fits: impl Fn(&Decision) -> bool) -> Decision;
     /// Waits for a trial whose changes have been made, and gives its decision.
     fn open_trial(&self) -> Decision;
-    /// Stops deciding, and waits until no trial is left.
+    /// Stops deciding, and waits until no trial is left, nor a knob on its way back.
     fn quiet(&self);
-    /// Waits until no knob is turned: what could not be put back at once is tried again, ever more rarely.
-    fn given_back(&self);
     /// All guests as shown.
     fn shown(&self) -> Vec<Shown>;
+    /// Waits until they are so: one look may fall into a moment in which libvirt, or a guest, is late.
+    fn until_shown(&self, what: &str, fits: impl Fn(&[Shown]) -> bool) -> Vec<Shown>;
     /// One guest as shown.
     fn shown_one(&self, name: &str) -> Shown;
+    /// Waits for word that a family of this guest's knobs is left alone, because somebody else turned one.
+    fn leaves_to_admin(&self, guest: &str, family: &str);
     /// Waits until a line of the log, written since `from` bytes of it, contains all of these.
     fn says(&self, from: usize, parts: &[&str]) -> String;
     /// trimtabctl's exit code and what it said on both streams.
@@ -346,24 +349,39 @@ impl Ask for Trimtab {
         self.ctl(&["pause"]).unwrap();
         wait_for("the end of all trials", SOON, || {
             let all = self.decisions().map_err(|error| error.to_string())?;
-            match all.into_iter().find(|decision| decision.verdict == "pending") {
-                None => Ok(()),
-                Some(open) => Err(format!("{open:?}")),
+            if let Some(open) = all.into_iter().find(|decision| decision.verdict == "pending") {
+                return Err(format!("{open:?}"));
             }
+            let shown = self.shown();
+            let going = |guest: &&Shown| guest.originals.iter().any(|o| o.going_back_to.is_some());
+            shown.iter().find(going).map_or(Ok(()), |guest| Err(format!("{guest:?}")))
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
-    }
-
-    fn given_back(&self) {
-        self.until("every knob back", |_| self.shown().iter().all(|guest| guest.originals.is_empty()));
     }
 
     fn shown(&self) -> Vec<Shown> {
         self.json(&["guests"]).unwrap()
     }
 
+    fn until_shown(&self, what: &str, fits: impl Fn(&[Shown]) -> bool) -> Vec<Shown> {
+        wait_for(what, SOON, || {
+            let shown = self.shown();
+            if fits(&shown) { Ok(shown) } else { Err(format!("{shown:#?}")) }
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
     fn shown_one(&self, name: &str) -> Shown {
         self.json(&["guest", name]).unwrap()
+    }
+
+    fn leaves_to_admin(&self, guest: &str, family: &str) {
+        wait_for(&format!("{family} of {guest} left to the admin"), SOON, || {
+            let left_alone = self.shown_one(guest).left_alone.unwrap_or_default();
+            let said = left_alone.contains(family) && left_alone.contains("by somebody else");
+            if said { Ok(()) } else { Err(left_alone) }
+        })
+        .unwrap();
     }
 
     fn says(&self, from: usize, parts: &[&str]) -> String {

@@ -66,20 +66,22 @@ impl Cyclic {
 /// P x Q is not the number of ranks.
 pub(super) fn shape(setup: &Setup<'_>) -> Result<(usize, usize)> {
     let ranks = setup.team.len();
-    let (p, q) = match (setup.get::<usize>("p")?, setup.get::<usize>("q")?) {
-        (Some(p), Some(q)) => (p, q),
-        (Some(p), None) => (p, ranks / p.max(1)),
-        (None, Some(q)) => (ranks / q.max(1), q),
+    let rest = |name, side: usize| match ranks.checked_div(side) {
+        Some(other) if side * other == ranks => Ok(other),
+        _ => Err(setup.bad(name, side, format!("does not divide the number of ranks, {ranks}"))),
+    };
+    match (setup.get::<usize>("p")?, setup.get::<usize>("q")?) {
+        (Some(p), Some(q)) if p.checked_mul(q) == Some(ranks) => Ok((p, q)),
+        (Some(p), Some(q)) => {
+            Err(setup.bad("p", p, format!("P x Q = {p} x {q} is not the number of ranks, {ranks}")))
+        }
+        (Some(p), None) => Ok((p, rest("p", p)?)),
+        (None, Some(q)) => Ok((rest("q", q)?, q)),
         (None, None) => {
             let p = (1..=ranks.isqrt()).rev().find(|p| ranks.is_multiple_of(*p)).unwrap_or(1);
-            (p, ranks / p)
+            Ok((p, ranks / p))
         }
-    };
-    if p == 0 || q == 0 || p.checked_mul(q) != Some(ranks) {
-        let why = format!("P x Q = {p} x {q} is not the number of ranks, {ranks}");
-        return Err(setup.bad("p", p, why));
     }
-    Ok((p, q))
 }
 
 /// Block size from the parameter or `default`, which is cut to `n`.

@@ -1,5 +1,6 @@
 //! The four STREAM loops in several instruction sets. Each set is safe to call on the machine that `candidates` lists it on.
-//! Non-temporal stores avoid reading the destination into the cache: a third to a half of the traffic.
+//! Non-temporal stores avoid reading the destination into the cache: a third to a half of the traffic. Where the memory is fast,
+//! one core then waits for what it reads, because the hardware's own requests ahead are few: the sets named `ahead` make more.
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::detected;
@@ -66,12 +67,12 @@ pub(super) fn candidates() -> Vec<Loops> {
     let mut sets = vec![PLAIN];
     #[cfg(target_arch = "x86_64")]
     {
-        sets.push(x86::SSE2_STREAM);
+        sets.extend(x86::SSE2_STREAM);
         if detected!("avx2") {
-            sets.push(x86::AVX2_STREAM);
+            sets.extend(x86::AVX2_STREAM);
         }
         if detected!("avx512f", "avx2", "fma", "f16c") {
-            sets.push(x86::AVX512_STREAM);
+            sets.extend(x86::AVX512_STREAM);
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -88,33 +89,47 @@ mod x86 {
     };
 
     use super::Loops;
+    use crate::memory::prefetch_second;
 
-    /// Defines the four loops for one vector width. The destination is a whole `Array` (2 MiB aligned), so vectors of any
-    /// width are aligned from its start; the rest beyond the last whole vector is done one by one.
+    /// Elements of a cache line.
+    const LINE: usize = 8;
+    /// What is read is asked for so many elements ahead, from the second-level cache. 128 to 2048 were within 2 % of each other on
+    /// an Emerald Rapids, and 5 % better than the same from the first level.
+    const AHEAD: usize = 256;
+
+    /// Defines the four loops for one vector width, as they are and with requests ahead. The destination is a whole `Array` (2 MiB
+    /// aligned), so vectors of any width are aligned from its start; the rest beyond the last whole line is done one by one.
     macro_rules! stream_loops {
         ($table:ident, $module:ident, $feature:literal, $vector:ty, $lanes:literal,
          $load:ident, $store:ident, $splat:ident, $mul:ident, $add:ident) => {
             mod $module {
                 use super::*;
 
-                /// Applies `op` to whole vectors; returns how many elements are done.
+                /// Applies `op` to whole lines; returns how many elements are done.
                 #[inline]
                 #[target_feature(enable = $feature)]
-                fn each(
+                fn each<const AHEAD: usize>(
                     out: &mut [f64],
                     inputs: [&[f64]; 2],
                     op: impl Fn($vector, $vector) -> $vector,
                 ) -> usize {
                     let n = inputs.iter().fold(out.len(), |n, input| n.min(input.len()));
                     let whole =
-                        if out.as_ptr().align_offset(size_of::<$vector>()) == 0 { n - n % $lanes } else { 0 };
-                    for i in (0..whole).step_by($lanes) {
-                        // SAFETY: i + LANES <= whole <= the length of all three slices; the store is aligned because
-                        // the start is (checked above) and i is a multiple of the lanes.
-                        unsafe {
-                            let result =
-                                op($load(inputs[0].as_ptr().add(i)), $load(inputs[1].as_ptr().add(i)));
-                            $store(out.as_mut_ptr().add(i), result);
+                        if out.as_ptr().align_offset(size_of::<$vector>()) == 0 { n - n % LINE } else { 0 };
+                    for line in (0..whole).step_by(LINE) {
+                        if AHEAD > 0 {
+                            for input in inputs {
+                                prefetch_second(input.as_ptr().wrapping_add(line + AHEAD));
+                            }
+                        }
+                        for i in (line..line + LINE).step_by($lanes) {
+                            // SAFETY: i + LANES <= whole <= the length of all three slices, because the lanes divide a line;
+                            // the store is aligned because the start is (checked above) and i is a multiple of the lanes.
+                            unsafe {
+                                let result =
+                                    op($load(inputs[0].as_ptr().add(i)), $load(inputs[1].as_ptr().add(i)));
+                                $store(out.as_mut_ptr().add(i), result);
+                            }
                         }
                     }
                     // Streaming stores are weakly ordered: they must be out before the clock is read.
@@ -123,45 +138,49 @@ mod x86 {
                 }
 
                 #[target_feature(enable = $feature)]
-                fn copy(c: &mut [f64], a: &[f64]) {
-                    let done = each(c, [a, a], |a, _| a);
+                fn copy<const AHEAD: usize>(c: &mut [f64], a: &[f64]) {
+                    let done = each::<AHEAD>(c, [a, a], |a, _| a);
                     super::super::copy(&mut c[done..], &a[done..]);
                 }
 
                 #[target_feature(enable = $feature)]
-                fn scale(b: &mut [f64], c: &[f64], s: f64) {
+                fn scale<const AHEAD: usize>(b: &mut [f64], c: &[f64], s: f64) {
                     let factor = $splat(s);
-                    let done = each(b, [c, c], |c, _| $mul(factor, c));
+                    let done = each::<AHEAD>(b, [c, c], |c, _| $mul(factor, c));
                     super::super::scale(&mut b[done..], &c[done..], s);
                 }
 
                 #[target_feature(enable = $feature)]
-                fn add(c: &mut [f64], a: &[f64], b: &[f64]) {
-                    let done = each(c, [a, b], |a, b| $add(a, b));
+                fn add<const AHEAD: usize>(c: &mut [f64], a: &[f64], b: &[f64]) {
+                    let done = each::<AHEAD>(c, [a, b], |a, b| $add(a, b));
                     super::super::add(&mut c[done..], &a[done..], &b[done..]);
                 }
 
                 #[target_feature(enable = $feature)]
-                fn triad(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
+                fn triad<const AHEAD: usize>(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
                     let factor = $splat(s);
-                    let done = each(a, [b, c], |b, c| $add(b, $mul(factor, c)));
+                    let done = each::<AHEAD>(a, [b, c], |b, c| $add(b, $mul(factor, c)));
                     super::super::triad(&mut a[done..], &b[done..], &c[done..], s);
                 }
 
-                // SAFETY (all four): `candidates` lists this set only where the CPU has the feature.
-                pub(in super::super) const TABLE: Loops = Loops {
-                    names: [concat!($feature, "-nt"); 4],
-                    // SAFETY: as above.
-                    copy: |c, a| unsafe { copy(c, a) },
-                    // SAFETY: as above.
-                    scale: |b, c, s| unsafe { scale(b, c, s) },
-                    // SAFETY: as above.
-                    add: |c, a, b| unsafe { add(c, a, b) },
-                    // SAFETY: as above.
-                    triad: |a, b, c, s| unsafe { triad(a, b, c, s) },
-                };
+                const fn table<const AHEAD: usize>(name: &'static str) -> Loops {
+                    // SAFETY (all four): `candidates` lists these sets only where the CPU has the feature.
+                    Loops {
+                        names: [name; 4],
+                        // SAFETY: as above.
+                        copy: |c, a| unsafe { copy::<AHEAD>(c, a) },
+                        // SAFETY: as above.
+                        scale: |b, c, s| unsafe { scale::<AHEAD>(b, c, s) },
+                        // SAFETY: as above.
+                        add: |c, a, b| unsafe { add::<AHEAD>(c, a, b) },
+                        // SAFETY: as above.
+                        triad: |a, b, c, s| unsafe { triad::<AHEAD>(a, b, c, s) },
+                    }
+                }
+                pub(in super::super) const TABLES: [Loops; 2] =
+                    [table::<0>(concat!($feature, "-nt")), table::<AHEAD>(concat!($feature, "-nt-ahead"))];
             }
-            pub(super) const $table: Loops = $module::TABLE;
+            pub(super) const $table: [Loops; 2] = $module::TABLES;
         };
     }
 

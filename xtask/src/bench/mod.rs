@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// For group io: your iozone
     #[arg(long, value_name = "PROGRAM")]
     iozone: Option<PathBuf>,
-    /// In group io: where the files are made, 512 MiB at a time (default: below target/)
+    /// In group io: where the files are made, 1 GiB at a time (default: below target/)
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

@@ -149,7 +149,7 @@ impl Engine {
     }
 
     /// How guests stand against their floors since `from`, compared with before a change. A guest that was below already
-    /// and did not lose is no harm of the change.
+    /// and did not lose is no harm of the change, nor is one that gets as much done with less CPU, because it waits less.
     pub(super) fn floor(&self, before: &BTreeMap<GuestId, Before>, capacity: f64, from: MonoNs) -> Floor {
         let scale = self.capacity_since(from) / capacity.max(1e-9);
         let got = |(&id, b): (&GuestId, &Before)| {
@@ -164,7 +164,11 @@ impl Engine {
             let was = term.party.run;
             let floor = term.floor.min(self.config.arbiter.floor_pct / 100.0 * term.entitled * scale);
             let bound = floor * (1.0 - FLOOR_SLACK);
-            if run >= bound || run >= was * (1.0 - 2.0 * FLOOR_SLACK) {
+            let lost = 1.0 - 2.0 * FLOOR_SLACK;
+            if run >= bound
+                || run >= was * lost
+                || before[&id].done(self.history.points(id, from, self.now)) >= lost
+            {
                 continue;
             }
             let harm = format!(
@@ -257,6 +261,14 @@ impl Before {
             sum += work.of(p)? / was;
         }
         Some(sum / self.works.len() as f64)
+    }
+
+    /// The kind of work that fell most, relative to before: 1 where none fell. 0 if one of them was not measured.
+    fn done<'a>(&self, points: impl Iterator<Item = &'a Point>) -> f64 {
+        let points: Vec<&Point> = points.collect();
+        let each =
+            self.works.iter().zip(&self.rates).map(|(&work, was)| mean(&points, work).unwrap_or(0.0) / was);
+        each.fold(f64::INFINITY, f64::min)
     }
 }
 

@@ -35,23 +35,26 @@ pub fn floor_margin(weights: &[f64], cpu: &[f64], solo_cpu: &[f64], capacity: f6
     of_floor.fold(f64::INFINITY, f64::min)
 }
 
-/// CPUs that a guest got in a window.
+/// What a guest got and did in a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Got {
-    /// Mean.
+    /// CPUs, the mean.
     pub cpu: f64,
     /// Standard error of the mean.
     pub error: f64,
+    /// Its work, in any unit: MB/s of the writer, CPUs of a burner.
+    pub rate: f64,
 }
 
 /// How well the worst guest fares by the rule by which the daemon takes a change back, >= 1 when nobody is harmed. A guest is
-/// harmed if it gets less than its floor and less than it had untouched, both beyond the noise: who is below its floor with
-/// nothing turned, and loses nothing, is no fault of the change.
+/// harmed if it gets less than its floor and less than it had untouched, both beyond the noise, and does less than it did: who
+/// is below its floor with nothing turned, and loses nothing, is no fault of the change, nor is who does as much with less.
 pub fn harmless(weights: &[f64], got: &[Got], had: &[Got], solo_cpu: &[f64], capacity: f64) -> f64 {
     let fares = |((floor, got), had): ((f64, &Got), &Got)| {
         let of_floor = (got.cpu + ERRORS * got.error) / (floor * (1.0 - SLACK));
         let of_had = (got.cpu + ERRORS * got.error.hypot(had.error)) / (had.cpu * (1.0 - 2.0 * SLACK));
-        if floor > 0.0 && had.cpu > 0.0 { of_floor.max(of_had) } else { f64::INFINITY }
+        let of_work = got.rate / (had.rate * (1.0 - 2.0 * SLACK));
+        if floor > 0.0 && had.cpu > 0.0 { of_floor.max(of_had).max(of_work) } else { f64::INFINITY }
     };
     let floors = floors(weights, solo_cpu, capacity);
     floors.into_iter().zip(got).zip(had).map(fares).fold(f64::INFINITY, f64::min)
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn harm_is_below_the_floor_and_below_what_was_had_beyond_the_noise() {
-        let all = |cpu: [f64; 3], error| cpu.map(|cpu| Got { cpu, error });
+        let all = |cpu: [f64; 3], error| cpu.map(|cpu| Got { cpu, error, rate: cpu });
         let fares = |got, had, error| harmless(&[1.0; 3], &all(got, error), &all(had, 0.0), &[2.0; 3], 2.0);
         // The floor of each is 0.6.
         assert!(fares([0.8, 0.6, 0.6], [0.6, 0.7, 0.7], 0.0) >= 1.0);
@@ -148,6 +151,13 @@ mod tests {
         assert!(fares([0.4, 0.8, 0.8], [0.5, 0.8, 0.7], 0.0) < 1.0, "and fell deeper");
         assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.05) >= 1.0, "within two errors of the floor");
         assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.04) < 1.0, "beyond them");
+        let writes = |rate| {
+            let mut got = all([0.3, 0.8, 0.8], 0.0);
+            got[0].rate = rate;
+            harmless(&[1.0; 3], &got, &all([0.5, 0.8, 0.7], 0.0), &[2.0; 3], 2.0)
+        };
+        assert!(writes(0.7) >= 1.0, "does more with less CPU");
+        assert!(writes(0.48) < 1.0, "does less, too");
     }
 
     #[test]

@@ -57,9 +57,10 @@ impl Window {
     pub fn cpu(&self) -> [f64; 3] {
         self.guests.map(|g| g.cpu_cores)
     }
-    /// CPUs of each guest with their errors.
+    /// What each guest got, with the errors, and did.
     pub fn got(&self) -> [Got; 3] {
-        std::array::from_fn(|i| Got { cpu: self.guests[i].cpu_cores, error: self.errors[i] })
+        let rates = self.rates();
+        std::array::from_fn(|i| Got { cpu: self.guests[i].cpu_cores, error: self.errors[i], rate: rates[i] })
     }
     /// The mean of several windows of the same length; absent for none.
     pub fn mean(windows: &[Self]) -> Option<Self> {

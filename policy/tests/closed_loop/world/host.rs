@@ -50,6 +50,9 @@ pub(crate) struct Guest {
     pub(crate) unresponsive: bool,
     /// What the kernel makes of its weight beyond what the knobs say: its group shares do not always follow pins.
     pub(crate) luck: f64,
+    /// CPU time that a request of the writer takes, relative to `STAGES`, and time of its device, relative to `DEVICE_NS`.
+    pub(crate) cost: f64,
+    pub(crate) device: f64,
     threads: Vec<Thread>,
     device_until: Option<u64>,
     pub(crate) bytes: u64,
@@ -152,6 +155,8 @@ impl Host {
             job_active: false,
             unresponsive: false,
             luck: 1.0,
+            cost: 1.0,
+            device: 1.0,
             threads,
             device_until: None,
             bytes: 0,
@@ -274,9 +279,10 @@ impl Host {
         let idle = allowed.iter().find(|&c| self.queue(c).is_empty());
         let cpu = idle.unwrap_or(if allowed.contains(was) { was } else { allowed.iter().next().unwrap() });
         let base = self.base(cpu);
-        let t = &mut self.guests.get_mut(&id).unwrap().threads[i];
+        let guest = self.guests.get_mut(&id).unwrap();
+        let t = &mut guest.threads[i];
         t.cpu = cpu;
-        t.work_ns = Some(work_ns);
+        t.work_ns = Some((work_ns as f64 * guest.cost) as u64);
         t.vruntime = t.vruntime.max(base - 0.5e6).min(base + 1e6);
         t.slice_ns = 0;
         if let Some(&(g, j)) = self.current.get(&cpu) {
@@ -381,8 +387,9 @@ impl Host {
             Some(n) if n + 1 < STAGES.len() => self.wake(id, STAGES[n + 1].0, STAGES[n + 1].1),
             _ => {
                 let noise = 1.0 + self.noise * (2.0 * self.random() - 1.0);
-                let until = self.now_ns + (DEVICE_NS as f64 * noise) as u64;
-                self.guests.get_mut(&id).unwrap().device_until = Some(until);
+                let guest = self.guests.get_mut(&id).unwrap();
+                let takes = DEVICE_NS as f64 * guest.device * noise;
+                guest.device_until = Some(self.now_ns + takes as u64);
             }
         }
     }

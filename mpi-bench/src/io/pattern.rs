@@ -1,8 +1,20 @@
 //! What is written to files, so that a reader can tell whether it got the right bytes: every 8-byte word depends on who wrote
-//! it in which run, and the first word of every 4 KiB on its place in the file. Pure.
+//! it in which run, and one word of every 4 KiB on its place in the file. Pure.
 
-/// Distance of the words that carry their place, in bytes.
-const STAMP_EVERY: usize = 4096;
+use std::ops::Range;
+
+/// Length of a page, the piece of a buffer that carries its place, in bytes.
+const PAGE: usize = 4096;
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
+/// Where a page of a buffer that begins at `at`, and is `len` bytes long, carries its place: each page in another line. At the
+/// same offset of every page all of them would fall into one set of the first-level cache, and cost a record of 1 MiB 0.7 us in
+/// place of 0.3 of the 100 that its copy takes.
+fn stamp_offset(at: usize, len: usize) -> usize {
+    let offset = at / PAGE * LINE % PAGE;
+    if offset + 8 <= len { offset } else { 0 }
+}
 
 /// One writer's bytes in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +48,26 @@ impl Pattern {
 
     /// Makes a filled buffer the one that belongs at `place`.
     pub fn stamp(self, buffer: &mut [u8], place: u64) {
-        for at in (0..buffer.len()).step_by(STAMP_EVERY) {
-            let end = (at + 8).min(buffer.len());
-            let stamp = self.stamp_at(place + at as u64).to_le_bytes();
-            buffer[at..end].copy_from_slice(&stamp[..end - at]);
+        let len = buffer.len();
+        for at in (0..len).step_by(PAGE) {
+            let (range, stamp) = self.stamp_of(at, len, place);
+            buffer[range.clone()].copy_from_slice(&stamp[..range.len()]);
         }
+    }
+
+    /// The bytes of a buffer of `len` that carry the place of the page at `at`, and what they must be.
+    fn stamp_of(self, at: usize, len: usize, place: u64) -> (Range<usize>, [u8; 8]) {
+        let from = at + stamp_offset(at, PAGE.min(len - at));
+        (from..(from + 8).min(len), self.stamp_at(place + at as u64).to_le_bytes())
     }
 
     /// Does the buffer carry the first and the last place that it should? Cheap enough for timed regions.
     #[must_use]
     pub fn is_stamped(self, buffer: &[u8], place: u64) -> bool {
-        let last = buffer.len().saturating_sub(1) / STAMP_EVERY * STAMP_EVERY;
+        let last = buffer.len().saturating_sub(1) / PAGE * PAGE;
         [0, last].iter().all(|&at| {
-            let end = (at + 8).min(buffer.len());
-            buffer[at..end] == self.stamp_at(place + at as u64).to_le_bytes()[..end - at]
+            let (range, stamp) = self.stamp_of(at, buffer.len(), place);
+            buffer[range.clone()] == stamp[..range.len()]
         })
     }
 
@@ -57,13 +75,25 @@ impl Pattern {
     #[must_use]
     pub fn wrong_words(self, buffer: &[u8], place: u64) -> u64 {
         let mut wrong = 0;
-        for (chunk, piece) in (0u64..).zip(buffer.chunks(STAMP_EVERY)) {
-            let first = chunk * (STAMP_EVERY as u64 / 8);
-            let stamp = self.stamp_at(place + chunk * STAMP_EVERY as u64);
-            for (i, word) in (0u64..).zip(piece.chunks(8)) {
-                let expected = if i == 0 { stamp } else { self.0.wrapping_add(first + i) };
-                wrong += u64::from(*word != expected.to_le_bytes()[..word.len()]);
+        for (at, piece) in (0..).step_by(PAGE).zip(buffer.chunks(PAGE)) {
+            let (stamped, stamp) = self.stamp_of(at, buffer.len(), place);
+            let words = piece.chunks_exact(8);
+            let rest = words.remainder();
+            let first = self.0.wrapping_add(at as u64 / 8);
+            let expected = |i: u64| {
+                if at + 8 * i as usize == stamped.start {
+                    u64::from_le_bytes(stamp)
+                } else {
+                    first.wrapping_add(i)
+                }
+            };
+            let mut n = 0;
+            for word in words {
+                let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                wrong += u64::from(word != expected(n));
+                n += 1;
             }
+            wrong += u64::from(*rest != expected(n).to_le_bytes()[..rest.len()]);
         }
         wrong
     }

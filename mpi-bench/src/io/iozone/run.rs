@@ -146,7 +146,9 @@ impl Subject {
             self.signature = self.signature.wrapping_add(1 << 32);
             self.pattern = Pattern::new(self.signature, self.writer);
         }
-        for at in 0..self.pool.slots() {
+        // No more of them than this measurement moves: the others would take their place in the caches from the file.
+        let slots = if op.calls == Calls::Vectored { self.pool.slots() } else { 1 };
+        for at in 0..slots {
             self.pattern.fill(self.pool.slot(at), 0);
         }
         self.stamped = Some(0);

@@ -178,7 +178,7 @@ impl Setting {
             }
             Kind::Iozone => {
                 let mut command = launcher(self.library, self.dir.path(), 1);
-                command.arg(&self.ours).arg("iozone");
+                command.arg(&self.ours).arg("iozone").args(figures::SINGLE_TESTS);
                 command
             }
             Kind::Throughput => {

@@ -61,7 +61,7 @@ impl Solo {
 
     /// How well the worst guest fares by the daemon's own rule, compared with an untouched window: >= 1 if nobody is harmed.
     pub fn harmless(&self, weights: [u32; 3], untouched: &Window, window: &Window) -> f64 {
-        harmless(&weights.map(f64::from), &window.got(), &untouched.got(), &self.cpu, window.capacity)
+        harmless(&weights.map(f64::from), &window.seen(), &untouched.seen(), &self.cpu, window.capacity)
     }
 }
 
@@ -153,6 +153,17 @@ pub fn refine(rig: &Rig, progress: &Progress, search: &Search, first: &[Tried]) 
     let settings: Vec<Setting> = candidates.iter().take(best).map(|t| t.setting.clone()).collect();
     let pass = Pass { length, ..Pass::default() };
     let again = screen(rig, progress, &settings, pass)?;
+    for t in &again {
+        let (mb_per_s, burners) = (t.window.rates()[0], t.window.seen().burners);
+        progress.say(&format!(
+            "  {:<18} {mb_per_s:6.1} MB/s, burners {:.3} (+-{:.3}) CPU in the mean, objective {:.3}, harmless {:.3}",
+            t.setting.name(),
+            burners.cpu,
+            burners.error,
+            solo.objective(weights, &t.window),
+            fares(&t)
+        ));
+    }
     let Some(winner) = again.iter().filter(|t| fares(t) >= 1.0).max_by(by_objective) else { return Ok(None) };
     Ok(screen(rig, progress, std::slice::from_ref(&winner.setting), pass)?.pop())
 }
@@ -286,7 +297,7 @@ mod tests {
     fn in_force_is_what_was_kept_when_the_window_began() {
         let guests = [crate::GuestRates { cpu_cores: 0.0, write_mb_per_s: 0.0 }; 3];
         let tuned = |in_force| Tuned {
-            window: Window { guests, errors: [0.0; 3], capacity: 2.0 },
+            window: Window { guests, errors: [0.0; 3], burners_error: 0.0, capacity: 2.0 },
             decisions: vec![decision(3, "kept"), decision(2, "reverted"), decision(1, "kept")],
             in_force,
             first_kept: None,

@@ -46,18 +46,38 @@ pub struct Got {
     pub rate: f64,
 }
 
-/// How well the worst guest fares by the rule by which the daemon takes a change back, >= 1 when nobody is harmed. A guest is
-/// harmed if it gets less than its floor and less than it had untouched, both beyond the noise, and does less than it did: who
-/// is below its floor with nothing turned, and loses nothing, is no fault of the change, nor is who does as much with less.
-pub fn harmless(weights: &[f64], got: &[Got], had: &[Got], solo_cpu: &[f64], capacity: f64) -> f64 {
-    let fares = |((floor, got), had): ((f64, &Got), &Got)| {
-        let of_floor = (got.cpu + ERRORS * got.error) / (floor * (1.0 - SLACK));
-        let of_had = (got.cpu + ERRORS * got.error.hypot(had.error)) / (had.cpu * (1.0 - 2.0 * SLACK));
-        let of_work = got.rate / (had.rate * (1.0 - 2.0 * SLACK));
-        if floor > 0.0 && had.cpu > 0.0 { of_floor.max(of_had).max(of_work) } else { f64::INFINITY }
-    };
+/// What all guests got and did in a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// Each of them: the writer, then the burners.
+    pub each: [Got; 3],
+    /// The mean of the burners, which are alike: what one gets more than the other within a window is chance, so that the error of
+    /// the mean is less than theirs.
+    pub burners: Got,
+}
+
+/// How well one guest, or the mean of those that are alike, fares: the best of what it got of its floor, of what it got of what
+/// it had, and of what it does of what it did; the first two with so many standard errors in its favour.
+fn fares(floor: f64, got: &Got, had: &Got, errors: f64) -> f64 {
+    let of_floor = (got.cpu + errors * got.error) / (floor * (1.0 - SLACK));
+    let lost = 1.0 - 2.0 * SLACK;
+    let of_had = (got.cpu + errors * got.error.hypot(had.error)) / (had.cpu * lost);
+    let of_work = got.rate / (had.rate * lost);
+    if floor > 0.0 && had.cpu > 0.0 { of_floor.max(of_had).max(of_work) } else { f64::INFINITY }
+}
+
+/// How well the worst guest fares by the rule by which the daemon keeps a change, >= 1 when nobody is harmed. A guest is harmed
+/// if it gets less than its floor and less than it had untouched, and does less than it did: who is below its floor with nothing
+/// turned, and loses nothing, is no fault of the change, nor is who does as much with less. All this beyond the noise, its own
+/// or that of the mean of those like it.
+pub fn harmless(weights: &[f64; 3], got: &Seen, had: &Seen, solo_cpu: &[f64; 3], capacity: f64) -> f64 {
     let floors = floors(weights, solo_cpu, capacity);
-    floors.into_iter().zip(got).zip(had).map(fares).fold(f64::INFINITY, f64::min)
+    let fares_of = |(i, &floor): (usize, &f64)| {
+        let alone = |errors| fares(floor, &got.each[i], &had.each[i], errors);
+        let alike = if i == 0 { alone(ERRORS) } else { fares(floor, &got.burners, &had.burners, ERRORS) };
+        alone(ERRORS).min(alone(0.0).max(alike))
+    };
+    floors.iter().enumerate().map(fares_of).fold(f64::INFINITY, f64::min)
 }
 
 /// The middle value, or the mean of the two middle ones; absent for no values.
@@ -142,8 +162,14 @@ mod tests {
 
     #[test]
     fn harm_is_below_the_floor_and_below_what_was_had_beyond_the_noise() {
-        let all = |cpu: [f64; 3], error| cpu.map(|cpu| Got { cpu, error, rate: cpu });
-        let fares = |got, had, error| harmless(&[1.0; 3], &all(got, error), &all(had, 0.0), &[2.0; 3], 2.0);
+        let one = |cpu, error, rate| Got { cpu, error, rate };
+        // The burners' errors cancel in their mean, or are the same in it.
+        let seen = |cpu: [f64; 3], error, of_mean| Seen {
+            each: cpu.map(|cpu| one(cpu, error, cpu)),
+            burners: one(f64::midpoint(cpu[1], cpu[2]), of_mean, f64::midpoint(cpu[1], cpu[2])),
+        };
+        let judge = |got: &Seen, had: &Seen| harmless(&[1.0; 3], got, had, &[2.0; 3], 2.0);
+        let fares = |got, had, error| judge(&seen(got, error, error), &seen(had, 0.0, 0.0));
         // The floor of each is 0.6.
         assert!(fares([0.8, 0.6, 0.6], [0.6, 0.7, 0.7], 0.0) >= 1.0);
         assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.0) < 1.0, "two fell below it");
@@ -152,12 +178,16 @@ mod tests {
         assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.05) >= 1.0, "within two errors of the floor");
         assert!(fares([1.0, 0.5, 0.5], [0.6, 0.7, 0.7], 0.04) < 1.0, "beyond them");
         let writes = |rate| {
-            let mut got = all([0.3, 0.8, 0.8], 0.0);
-            got[0].rate = rate;
-            harmless(&[1.0; 3], &got, &all([0.5, 0.8, 0.7], 0.0), &[2.0; 3], 2.0)
+            let mut got = seen([0.3, 0.8, 0.8], 0.0, 0.0);
+            got.each[0].rate = rate;
+            judge(&got, &seen([0.5, 0.8, 0.7], 0.0, 0.0))
         };
         assert!(writes(0.7) >= 1.0, "does more with less CPU");
         assert!(writes(0.48) < 1.0, "does less, too");
+        let trading = |got| judge(&seen(got, 0.1, 0.005), &seen([0.6, 0.9, 0.5], 0.1, 0.005));
+        assert!(trading([0.8, 0.72, 0.49]) >= 1.0, "one is behind the other by chance");
+        assert!(trading([0.9, 0.65, 0.45]) < 1.0, "together they fell");
+        assert!(trading([0.8, 0.9, 0.15]) < 1.0, "one fell by more than chance");
     }
 
     #[test]

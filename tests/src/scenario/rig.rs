@@ -1,6 +1,6 @@
 //! The rig: one host of two CPUs with three guests, their loads, their knobs, and what they achieve.
 
-use super::objective::Got;
+use super::objective::{Got, Seen};
 use super::setting::{Pin, Setting};
 use super::{Result, ScenarioError};
 use crate::testbed::proc;
@@ -44,6 +44,8 @@ pub struct Window {
     pub guests: [GuestRates; 3],
     /// Standard error of the CPUs of each.
     pub errors: [f64; 3],
+    /// Standard error of the mean of the burners' CPUs.
+    pub burners_error: f64,
     /// CPUs' worth of time that the host had to give to guests: what they got plus what was idle.
     pub capacity: f64,
 }
@@ -57,23 +59,30 @@ impl Window {
     pub fn cpu(&self) -> [f64; 3] {
         self.guests.map(|g| g.cpu_cores)
     }
-    /// What each guest got, with the errors, and did.
-    pub fn got(&self) -> [Got; 3] {
+    /// What the guests got, with the errors, and did.
+    pub fn seen(&self) -> Seen {
         let rates = self.rates();
-        std::array::from_fn(|i| Got { cpu: self.guests[i].cpu_cores, error: self.errors[i], rate: rates[i] })
+        let each: [Got; 3] = std::array::from_fn(|i| Got {
+            cpu: self.guests[i].cpu_cores,
+            error: self.errors[i],
+            rate: rates[i],
+        });
+        let mean = f64::midpoint(each[1].cpu, each[2].cpu);
+        Seen { each, burners: Got { cpu: mean, error: self.burners_error, rate: mean } }
     }
     /// The mean of several windows of the same length; absent for none.
     pub fn mean(windows: &[Self]) -> Option<Self> {
         let n = windows.len() as f64;
         let avg = |get: &dyn Fn(&Self) -> f64| windows.iter().map(get).sum::<f64>() / n;
+        let error =
+            |get: &dyn Fn(&Self) -> f64| windows.iter().map(|w| get(w).powi(2)).sum::<f64>().sqrt() / n;
         (!windows.is_empty()).then(|| Self {
             guests: std::array::from_fn(|i| GuestRates {
                 cpu_cores: avg(&|w| w.guests[i].cpu_cores),
                 write_mb_per_s: avg(&|w| w.guests[i].write_mb_per_s),
             }),
-            errors: std::array::from_fn(|i| {
-                windows.iter().map(|w| w.errors[i].powi(2)).sum::<f64>().sqrt() / n
-            }),
+            errors: std::array::from_fn(|i| error(&|w| w.errors[i])),
+            burners_error: error(&|w| w.burners_error),
             capacity: avg(&|w| w.capacity),
         })
     }
@@ -202,9 +211,12 @@ impl Rig {
         let seconds = end.1.duration_since(first.1).as_secs_f64();
         let guests: [GuestRates; 3] = std::array::from_fn(|i| first.0[i].rates(&end.0[i]));
         // Neighbouring seconds are alike: the daemon's estimate allows for that.
-        let errors = seen.map(|seen| mean_and_error(&seen, &[]).map_or(0.0, |(_, error)| error));
+        let error = |seen: &[f64]| mean_and_error(seen, &[]).map_or(0.0, |(_, error)| error);
+        let burners: Vec<f64> = seen[1].iter().zip(&seen[2]).map(|(&a, &b)| f64::midpoint(a, b)).collect();
+        let (errors, burners_error) = (std::array::from_fn(|i| error(&seen[i])), error(&burners));
         let idle = (end.2 - first.2) / seconds;
-        Ok(Window { guests, errors, capacity: guests.iter().map(|g| g.cpu_cores).sum::<f64>() + idle })
+        let capacity = guests.iter().map(|g| g.cpu_cores).sum::<f64>() + idle;
+        Ok(Window { guests, errors, burners_error, capacity })
     }
 
     fn read(&self) -> Result<([crate::GuestStats; 3], Instant, f64)> {

@@ -112,6 +112,6 @@ fn screened(bench: &Bench, solo: &Solo) -> Result<Vec<Tried>> {
 /// The best static configuration that harms nobody.
 fn oracle(bench: &Bench, solo: &Solo, rounds: &Rounds, tried: &[Tried]) -> Result<Option<Tried>> {
     let Some(untouched) = &rounds.untouched() else { return Ok(None) };
-    let search = Search { solo, weights: EQUAL, untouched, best: 5, length: WINDOW };
+    let search = Search { solo, weights: EQUAL, untouched, best: 10, length: WINDOW };
     refine(bench.rig, bench.progress, &search, tried)
 }

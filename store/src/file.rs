@@ -98,7 +98,7 @@ impl Known {
             originals,
             pending: read::pending(conn).unwrap_or_default(),
             lessons: read::lessons(conn).unwrap_or_default(),
-            overrides: read::overrides(conn).unwrap_or_default(),
+            overrides: read::overrides(conn).unwrap_or_default().0,
             last_decision: read::last_decision(conn).unwrap_or(0),
         }
     }
@@ -175,33 +175,47 @@ fn try_open(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail("set it up"))?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(fail("set it up"))?;
     if pages > 0 {
-        conn = check(conn, &file, version)?;
+        structure(&conn, &file)?;
     }
     schema::migrate(&mut conn, version).map_err(fail("bring its schema up to date"))?;
     if let Some(column) = schema::missing(&conn).map_err(fail("read its schema"))? {
         return Err(StoreError::Damaged { file, what: format!("there is no column {column}") });
     }
+    // Only now, because an older journal has not all columns that are read. One without tables was a start that was cut short.
+    if version > 0 {
+        conn = content(conn, &file)?;
+    }
     limits(&conn, max_bytes).map_err(fail("set its limits"))?;
     Ok(conn)
 }
 
-/// The same connection, if the content is sound.
-pub(crate) fn check(conn: Connection, file: &Path, version: i64) -> Result<Connection, StoreError> {
+/// The same connection, if the journal of [`schema::VERSION`] is sound.
+pub(crate) fn check(conn: Connection, file: &Path) -> Result<Connection, StoreError> {
+    structure(&conn, file)?;
+    content(conn, file)
+}
+
+fn structure(conn: &Connection, file: &Path) -> Result<(), StoreError> {
     let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match verdict {
-        Ok(text) if text == "ok" => {}
-        Ok(what) => return Err(StoreError::Damaged { file: file.to_owned(), what }),
-        Err(source) => return Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),
+        Ok(text) if text == "ok" => Ok(()),
+        Ok(what) => Err(StoreError::Damaged { file: file.to_owned(), what }),
+        Err(source) => Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),
     }
-    if version == 0 {
-        return Ok(conn); // a first start that was cut short
-    }
-    // What a start acts upon must also be right inside its texts, which SQLite does not check.
+}
+
+/// What a start acts upon must also be right inside its texts, which SQLite does not check.
+fn content(conn: Connection, file: &Path) -> Result<Connection, StoreError> {
     let (waiting, waiting_notes) = (BTreeMap::new(), VecDeque::new());
     let reader = Reader { conn, file: file.to_owned(), waiting, waiting_notes };
     reader.originals()?;
     reader.pending()?;
-    match Together::Pending.damage(&reader.conn) {
+    let damage = || {
+        let (_, of_one) = read::overrides(&reader.conn)?;
+        let of_all = Together::Overrides.damage(&reader.conn)?;
+        Ok(of_one.or(of_all).or(Together::Pending.damage(&reader.conn)?))
+    };
+    match damage() {
         Ok(None) => Ok(reader.conn),
         Ok(Some(what)) => Err(StoreError::Damaged { file: file.to_owned(), what }),
         Err(source) => Err(StoreError::Sqlite { file: file.to_owned(), action: "check it", source }),

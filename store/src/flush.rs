@@ -17,8 +17,8 @@ pub(crate) fn batch(conn: &mut Connection, batch: &Pending) -> rusqlite::Result<
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     decisions(&tx, batch)?;
     originals(&tx, batch)?;
-    meta(&tx, batch)?;
     overrides(&tx, batch)?;
+    meta(&tx, batch)?;
     lessons_and_notes(&tx, batch)?;
     samples(&tx, batch.samples.iter())?;
     tx.commit()
@@ -29,8 +29,11 @@ fn meta(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
     for (key, value) in &batch.meta {
         put.execute(params![key, value])?;
     }
-    let changed =
-        [(Together::Originals, batch.originals.is_empty()), (Together::Pending, batch.decisions.is_empty())];
+    let changed = [
+        (Together::Originals, batch.originals.is_empty()),
+        (Together::Overrides, batch.overrides.is_empty()),
+        (Together::Pending, batch.decisions.is_empty()),
+    ];
     for (rows, _) in changed.into_iter().filter(|(_, same)| !same) {
         put.execute(params![rows.key(), rows.sum(tx)?])?;
     }
@@ -86,13 +89,15 @@ fn originals(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
 
 fn overrides(tx: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
     let mut put = tx.prepare_cached(
-        "INSERT OR REPLACE INTO overrides(guest, family, guest_name, pid, why, time_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO overrides(guest, family, guest_name, pid, why, time_ms, sum) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let mut delete = tx.prepare_cached("DELETE FROM overrides WHERE guest = ?1 AND family = ?2")?;
     for ((guest, family), row) in &batch.overrides {
         match row {
             Some(row) => {
-                put.execute(params![guest, family, row.guest_name, row.pid, row.why, row.time_ms])?
+                let (sum, name) = (row.checksum(), &row.guest_name);
+                put.execute(params![guest, family, name, row.pid, row.why, row.time_ms, sum])?
             }
             None => delete.execute(params![guest, family])?,
         };

@@ -192,6 +192,7 @@ pub(crate) fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<i64>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Together {
     Originals,
+    Overrides,
     Pending,
 }
 
@@ -199,6 +200,7 @@ impl Together {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Originals => "originals_sum",
+            Self::Overrides => "overrides_sum",
             Self::Pending => "pending_sum",
         }
     }
@@ -207,6 +209,8 @@ impl Together {
     pub(crate) fn sum(self, conn: &Connection) -> rusqlite::Result<i64> {
         let sql = match self {
             Self::Originals => "SELECT sum FROM originals ORDER BY guest, knob",
+            // Those of a daemon that gave them none count as 0.
+            Self::Overrides => "SELECT coalesce(sum, 0) FROM overrides ORDER BY guest, family",
             Self::Pending => "SELECT sum FROM decisions WHERE verdict = 'pending' ORDER BY id",
         };
         let sums = rows(conn, sql, [], |row| Ok(row.get::<_, i64>(0)?.to_string()))?;
@@ -218,6 +222,7 @@ impl Together {
         let (written, found) = (meta(conn, self.key())?, self.sum(conn)?);
         let what = match self {
             Self::Originals => "originals",
+            Self::Overrides => "overrides",
             Self::Pending => "pending decisions",
         };
         let differ = written.is_some_and(|written| written != found);
@@ -241,18 +246,38 @@ pub(crate) fn lessons(conn: &Connection) -> rusqlite::Result<Vec<LessonRow>> {
     })
 }
 
-pub(crate) fn overrides(conn: &Connection) -> rusqlite::Result<Vec<OverrideRow>> {
-    let sql = "SELECT guest, family, guest_name, pid, why, time_ms FROM overrides ORDER BY guest, family";
-    rows(conn, sql, [], |row| {
-        Ok(OverrideRow {
+/// The overrides that can be read, and what is wrong with one, if anything. One that does not match its checksum stays all the
+/// same: at worst it keeps Trimtab's hands off a knob that nobody took over.
+pub(crate) fn overrides(conn: &Connection) -> rusqlite::Result<(Vec<OverrideRow>, Option<String>)> {
+    let sql =
+        "SELECT guest, family, guest_name, pid, why, time_ms, sum FROM overrides ORDER BY guest, family";
+    let row = |row: &Row<'_>| -> rusqlite::Result<(OverrideRow, bool)> {
+        let found = OverrideRow {
             guest: row.get(0)?,
             family: row.get(1)?,
             guest_name: row.get(2)?,
             pid: row.get(3)?,
             why: row.get(4)?,
             time_ms: row.get(5)?,
-        })
-    })
+        };
+        let right = row.get::<_, Option<i64>>(6)?.is_none_or(|sum| sum == found.checksum());
+        Ok((found, right))
+    };
+    let (mut all, mut damage) = (Vec::new(), None);
+    // One that is no text any more must not take the others with it.
+    for found in rows(conn, sql, [], |r| Ok(row(r)))? {
+        let what = match found {
+            Ok((found, right)) => {
+                let what =
+                    format!("override of {} {} does not match its checksum", found.guest, found.family);
+                all.push(found);
+                (!right).then_some(what)
+            }
+            Err(error) => Some(format!("an override is not readable: {error}")),
+        };
+        damage = damage.or(what);
+    }
+    Ok((all, damage))
 }
 
 /// The originals that match their checksum, and which one does not, if any.

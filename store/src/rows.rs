@@ -158,6 +158,10 @@ impl OverrideRow {
     pub(crate) fn key(&self) -> (String, String) {
         (self.guest.clone(), self.family.clone())
     }
+    pub(crate) fn checksum(&self) -> i64 {
+        let (pid, time) = (self.pid.map(|pid| pid.to_string()).unwrap_or_default(), self.time_ms.to_string());
+        checksum([&*self.guest, &self.guest_name, &pid, &self.family, &self.why, &time])
+    }
 }
 
 impl DecisionRow {

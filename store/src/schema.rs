@@ -10,7 +10,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x5472_696d;
 /// Newest `PRAGMA user_version` known here.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
-const STEPS: [&str; 3] = ["
+const STEPS: [&str; 4] = ["
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE decisions(
     id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, guest TEXT NOT NULL, guest_name TEXT NOT NULL,
@@ -45,6 +45,8 @@ CREATE TABLE overrides(
 ", "
 ALTER TABLE originals ADD COLUMN back_to TEXT;
 ALTER TABLE lessons ADD COLUMN error REAL;
+", "
+ALTER TABLE overrides ADD COLUMN sum INTEGER;
 "];
 
 /// Brings the file to [`VERSION`], each step in a transaction of its own. The caller has ruled out newer files.

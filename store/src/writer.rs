@@ -11,7 +11,6 @@ use crate::pending::Pending;
 use crate::prune::{self, Retention};
 use crate::read::{self, Reader};
 use crate::rows::NoteRow;
-use crate::schema;
 use crate::store::{Options, Undo, take_back};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -202,7 +201,7 @@ impl Writer {
             pending
                 .originals
                 .extend(mirror.originals.iter().map(|(key, row)| (key.clone(), Some(row.clone()))));
-            let written = read::overrides(conn).unwrap_or_default();
+            let (written, _) = read::overrides(conn).unwrap_or_default();
             pending.overrides.extend(written.iter().map(|row| (row.key(), None)));
             pending
                 .overrides
@@ -427,7 +426,7 @@ impl Writer {
 
     fn check_all(&mut self) {
         let Some(conn) = self.conn.take() else { return };
-        match file::check(conn, &self.path, schema::VERSION) {
+        match file::check(conn, &self.path) {
             Ok(conn) => self.conn = Some(conn),
             Err(error) => self.open((error.fault() == Some(Fault::Damaged)).then(|| error.line())),
         }

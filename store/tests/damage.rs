@@ -137,9 +137,12 @@ fn a_table_that_lost_its_name_is_missed() {
 
 #[test]
 fn rows_that_vanished_whole_are_missed() {
-    for lost in
-        ["originals WHERE guest LIKE '00000007-%'", "originals", "decisions WHERE verdict = 'pending'"]
-    {
+    for lost in [
+        "originals WHERE guest LIKE '00000007-%'",
+        "originals",
+        "overrides",
+        "decisions WHERE verdict = 'pending'",
+    ] {
         let dir = tempdir();
         filled(dir.path());
         let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
@@ -159,6 +162,40 @@ fn an_original_that_is_no_text_any_more_costs_only_itself() {
     assert_eq!(file.execute(sql, []).unwrap(), 1);
     drop(file);
     assert_eq!(replaced(dir.path()).originals.len(), 49);
+}
+
+#[test]
+fn an_override_that_changed_is_noticed_and_stays() {
+    for changed in ["why = why || '!'", "pid = pid + 1", "time_ms = 0"] {
+        let dir = tempdir();
+        filled(dir.path());
+        let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+        assert_eq!(file.execute(&format!("UPDATE overrides SET {changed}"), []).unwrap(), 1);
+        drop(file);
+        let loaded = replaced(dir.path());
+        assert!(loaded.said[0].contains("override of"), "{:?}", loaded.said);
+        assert_eq!(loaded.overrides.len(), 1, "{changed}");
+    }
+}
+
+/// Those of the daemon before had no checksums.
+#[test]
+fn an_override_of_an_older_journal_is_taken_as_it_is() {
+    let dir = tempdir();
+    filled(dir.path());
+    let file = rusqlite::Connection::open(journal(dir.path())).unwrap();
+    file.execute_batch(
+        "ALTER TABLE overrides DROP COLUMN sum; DELETE FROM meta WHERE key = 'overrides_sum'; PRAGMA user_version = 3",
+    )
+    .unwrap();
+    drop(file);
+    for _ in 0..2 {
+        let (store, loaded) = Store::open(options(dir.path())).unwrap();
+        assert_eq!((loaded.said.len(), loaded.overrides), (0, vec![taken(50, "priority")]));
+        store.save_override(taken(51, "priority")).unwrap();
+        store.forget_override(&taken(51, "priority").guest, "priority");
+        store.flush().unwrap();
+    }
 }
 
 #[test]

@@ -156,11 +156,12 @@ pub fn refine(rig: &Rig, progress: &Progress, search: &Search, first: &[Tried]) 
     for t in &again {
         let (mb_per_s, burners) = (t.window.rates()[0], t.window.seen().burners);
         progress.say(&format!(
-            "  {:<18} {mb_per_s:6.1} MB/s, burners {:.3} (+-{:.3}) CPU in the mean, objective {:.3}, harmless {:.3}",
+            "  {:<18} {mb_per_s:6.1} MB/s, burners {:.3} (+-{:.3}) CPU in the mean, objective {:.3}, harms {} ({:.3})",
             t.setting.name(),
             burners.cpu,
             burners.error,
             solo.objective(weights, &t.window),
+            if fares(&t) >= 1.0 { "nobody" } else { "somebody" },
             fares(&t)
         ));
     }

@@ -20,8 +20,10 @@ impl Engine {
     /// What of a value can be set while some CPUs are away.
     pub(super) fn reachable(&self, value: KnobValue) -> KnobValue {
         match value {
-            KnobValue::Cpus(set) => {
-                let left = set.minus(&self.vanished);
+            // Only what is there, also of CPUs that went while nobody looked. A set of which none went stays as it is: it may
+            // name CPUs that this host never had.
+            KnobValue::Cpus(set) if !set.and(&self.vanished).is_empty() => {
+                let left = set.and(&self.topology.cpu_set());
                 KnobValue::Cpus(if left.is_empty() { self.topology.cpu_set() } else { left })
             }
             other => other,
@@ -56,7 +58,7 @@ impl Engine {
                     return None;
                 };
                 let lost = !will_be.and(&self.vanished).is_empty();
-                let partly_back = *will_be == original.minus(&before);
+                let partly_back = !original.and(&before).is_empty() && *will_be == original.and(&old);
                 (lost || partly_back).then(|| (o.guest, o.knob, o.value.clone()))
             })
             .collect();

@@ -247,6 +247,26 @@ mod found {
     }
 
     #[test]
+    fn a_cpu_that_went_while_the_daemon_was_dead_is_not_asked_for() {
+        let start =
+            |who, load, excluded| Start { who, load, vcpus: 1, weight: 1024, excluded, no_pins: false };
+        let mut w = World::new(2, PriorityDomain::CgroupV1, Mode::Enforce, 1);
+        w.host.step_ns = 1_000_000;
+        let events = [
+            start(1, Load::Idle, true),
+            Cpus(4),
+            DieAfter(3),
+            start(3, Load::Writer, false),
+            SetLoad(0, Load::Idle),
+            Run(7),
+            Cpus(2),
+            Run(1),
+            Admin(0, 0),
+        ];
+        live_in(w, events.to_vec()).unwrap();
+    }
+
+    #[test]
     fn a_refused_change_is_nobodys_override_after_a_crash() {
         let events = [Run(3), Cpus(3), Refuse(0, true), Run(1), Crash, Run(8), Crash, Run(1)];
         live_through(events.to_vec(), 404, PriorityDomain::CgroupV1).unwrap();

@@ -267,6 +267,24 @@ mod found {
     }
 
     #[test]
+    fn an_admin_who_sets_what_was_refused_is_not_told_from_it() {
+        let start =
+            |who, load, excluded| Start { who, load, vcpus: 1, weight: 1024, excluded, no_pins: false };
+        let mut w = World::new(2, PriorityDomain::CgroupV1, Mode::Enforce, 1);
+        w.host.step_ns = 1_000_000;
+        let events = [
+            Refuse(0, true),
+            Run(1),
+            start(0, Load::Writer, false),
+            start(1, Load::Idle, true),
+            Admin(2, 1),
+            Run(5),
+            Admin(0, 0),
+        ];
+        live_in(w, events.to_vec()).unwrap();
+    }
+
+    #[test]
     fn a_refused_change_is_nobodys_override_after_a_crash() {
         let events = [Run(3), Cpus(3), Refuse(0, true), Run(1), Crash, Run(8), Crash, Run(1)];
         live_through(events.to_vec(), 404, PriorityDomain::CgroupV1).unwrap();

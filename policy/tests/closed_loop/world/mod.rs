@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) last: Tick,
     /// Knobs whose changes are refused.
     pub(crate) refuse: BTreeSet<(GuestId, Knob)>,
+    /// Values that were refused, until a change of the knob is not: any of them may yet take effect, for all that is known.
+    refused: BTreeMap<(GuestId, Knob), Vec<KnobValue>>,
     /// Whether what is refused is done all the same, as after a time-out.
     pub(crate) late: bool,
     /// Whether changes are never answered, nor made.
@@ -55,6 +57,7 @@ impl World {
             notes: Vec::new(),
             last: Tick::default(),
             refuse: BTreeSet::new(),
+            refused: BTreeMap::new(),
             late: false,
             mute: false,
             slow: 0,
@@ -75,6 +78,7 @@ impl World {
     pub(crate) fn guest_with(&mut self, name: &str, load: Load, vcpus: u32, meta: GuestMeta) -> GuestId {
         let id = self.host.start(name, load, vcpus, meta);
         self.lint.admins.retain(|(g, _)| *g != id);
+        self.refused.retain(|(g, _), _| *g != id);
         self.lint.truth.retain(|(g, _), _| *g != id);
         for (&knob, value) in &self.host.guests[&id].knobs {
             self.lint.truth.insert((id, knob), value.clone());
@@ -111,6 +115,9 @@ impl World {
     }
 
     pub(crate) fn admin_sets(&mut self, guest: GuestId, knob: Knob, value: KnobValue) {
+        if self.refused.get(&(guest, knob)).is_some_and(|refused| refused.contains(&value)) {
+            return; // Nobody could tell it from the change that was refused (docs/OPERATIONS.md).
+        }
         let was = self.host.guests.get_mut(&guest).unwrap().knobs.insert(knob, value.clone());
         if was.as_ref() == Some(&value) {
             return; // Not a change: it leaves no trace that anybody could see.
@@ -199,6 +206,11 @@ impl World {
                         return;
                     }
                     let outcome = self.turn(&change);
+                    let key = (change.guest, change.knob);
+                    match &outcome {
+                        Outcome::Refused(_) => self.refused.entry(key).or_default().push(change.to.clone()),
+                        _ => drop(self.refused.remove(&key)),
+                    }
                     self.read_back_due = true;
                     self.die_after = self.die_after.map(|n| n - 1);
                     let more =

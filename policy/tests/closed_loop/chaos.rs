@@ -139,6 +139,13 @@ fn live_through(events: Vec<Event>, seed: u64, domain: PriorityDomain) -> Result
     live_in(World::new(2, domain, Mode::Enforce, seed), events)
 }
 
+/// A world of coarse physics: many worlds count more here than exact ones.
+fn coarse(domain: PriorityDomain, seed: u64) -> World {
+    let mut w = World::new(2, domain, Mode::Enforce, seed);
+    w.host.step_ns = 1_000_000;
+    w
+}
+
 fn live_in(mut w: World, events: Vec<Event>) -> Result<(), TestCaseError> {
     w.guest(NAMES[0], Load::Writer, 2, 2048);
     w.guest(NAMES[1], Load::Burner, 2, 1024);
@@ -177,10 +184,7 @@ proptest! {
         seed in 1..1_000u64,
         domain in prop_oneof![Just(PriorityDomain::CgroupV1), Just(PriorityDomain::CgroupV2), Just(PriorityDomain::Nice)],
     ) {
-        let mut w = World::new(2, domain, Mode::Enforce, seed);
-        // Coarse physics: many worlds count more here than exact ones.
-        w.host.step_ns = 1_000_000;
-        live_in(w, events)?;
+        live_in(coarse(domain, seed), events)?;
     }
 }
 
@@ -193,6 +197,15 @@ mod found {
 
     fn holds(events: &[Event]) {
         live_through(events.to_vec(), 1, PriorityDomain::CgroupV1).unwrap();
+    }
+
+    /// In the coarse physics of the random worlds.
+    fn holds_coarsely(events: &[Event]) {
+        live_in(coarse(PriorityDomain::CgroupV1, 1), events.to_vec()).unwrap();
+    }
+
+    fn small(who: usize, load: Load, excluded: bool) -> Event {
+        Start { who, load, vcpus: 1, weight: 1024, excluded, no_pins: false }
     }
 
     #[test]
@@ -247,40 +260,30 @@ mod found {
 
     #[test]
     fn a_cpu_that_went_while_the_daemon_was_dead_is_not_asked_for() {
-        let start =
-            |who, load, excluded| Start { who, load, vcpus: 1, weight: 1024, excluded, no_pins: false };
-        let mut w = World::new(2, PriorityDomain::CgroupV1, Mode::Enforce, 1);
-        w.host.step_ns = 1_000_000;
-        let events = [
-            start(1, Load::Idle, true),
+        holds_coarsely(&[
+            small(1, Load::Idle, true),
             Cpus(4),
             DieAfter(3),
-            start(3, Load::Writer, false),
+            small(3, Load::Writer, false),
             SetLoad(0, Load::Idle),
             Run(7),
             Cpus(2),
             Run(1),
             Admin(0, 0),
-        ];
-        live_in(w, events.to_vec()).unwrap();
+        ]);
     }
 
     #[test]
     fn an_admin_who_sets_what_was_refused_is_not_told_from_it() {
-        let start =
-            |who, load, excluded| Start { who, load, vcpus: 1, weight: 1024, excluded, no_pins: false };
-        let mut w = World::new(2, PriorityDomain::CgroupV1, Mode::Enforce, 1);
-        w.host.step_ns = 1_000_000;
-        let events = [
+        holds_coarsely(&[
             Refuse(0, true),
             Run(1),
-            start(0, Load::Writer, false),
-            start(1, Load::Idle, true),
+            small(0, Load::Writer, false),
+            small(1, Load::Idle, true),
             Admin(2, 1),
             Run(5),
             Admin(0, 0),
-        ];
-        live_in(w, events.to_vec()).unwrap();
+        ]);
     }
 
     #[test]
